@@ -1,0 +1,47 @@
+package io.sjd2.kernel;
+
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+
+/// One device, one stream, one allocator. Confined to one thread at a time.
+///
+/// What a backend allocates belongs to the arena that is passed; the backend itself owns its stream and thread pool and
+/// gives them back in {@link #close()}.
+public interface Backend extends AutoCloseable {
+    /// For logs and file names: `reference`, `cpu-avx512-amx`, `cuda-sm90`.
+    String name();
+
+    /// The operations of inference.
+    Kernels kernels();
+
+    /// The operations of training.
+    ///
+    /// @throws UnsupportedOperationException naming the backends that can train, if this one cannot
+    TrainingKernels training();
+
+    /// Zeroed memory of the device, 64-byte aligned, freed when `owner` closes.
+    ///
+    /// @throws KernelException if the device has not that much memory, saying how much was asked for
+    Tensor allocate(Arena owner, DType dtype, long... shape);
+
+    /// Copies host bytes into `dst`, in order with kernels.
+    void upload(Tensor dst, MemorySegment src);
+
+    /// Copies `src` to the host; returns once the bytes are there.
+    void download(MemorySegment dst, Tensor src);
+
+    /// Waits for everything enqueued; reports every failure since the last call.
+    void synchronize();
+
+    /// Whether tensors of this backend can be read and written by the host as they are.
+    boolean hostMemory();
+
+    /// Worker threads that operations are spread over (1 where that has no meaning).
+    int threads();
+
+    /// Synchronises first; idempotent.
+    @Override
+    void close();
+}
