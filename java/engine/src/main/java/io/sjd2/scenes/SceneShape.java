@@ -1,0 +1,78 @@
+package io.sjd2.scenes;
+
+/// The shapes a scene may hold, with their outlines as inside tests.
+///
+/// An outline is given around the origin for radius 1, x to the right and y *down*, as pixels run. Shapes are scaled
+/// so that they look equally large, hence the differing factors; none reaches further than [#REACH] from the centre.
+public enum SceneShape {
+    /// A filled disc.
+    CIRCLE("circle"),
+    /// An upright square, a little smaller than the disc's bounding box.
+    SQUARE("square"),
+    /// An isosceles triangle with its tip up.
+    TRIANGLE("triangle"),
+    /// A five-pointed star, one tip up.
+    STAR("star"),
+    /// A disc with a round hole.
+    RING("ring"),
+    /// A square standing on a corner.
+    DIAMOND("diamond"),
+    /// An upright plus sign.
+    CROSS("cross");
+
+    /// The largest coordinate, in radii, that any shape reaches on either axis.
+    public static final double REACH = 1.14;
+
+    private static final double SQUARE_HALF_SIDE = 0.86;
+    private static final double TRIANGLE_TOP = -0.95;
+    private static final double TRIANGLE_BOTTOM = 0.8;
+    private static final double RING_HOLE = 0.52;
+    private static final double CROSS_HALF_ARM = 0.34;
+    private static final double STAR_INNER = 0.48;
+
+    private final String word;
+
+    SceneShape(String word) {
+        this.word = word;
+    }
+
+    /// The word that captions use.
+    public String word() {
+        return word;
+    }
+
+    /// Whether the point lies inside the shape of radius 1.
+    boolean contains(double x, double y) {
+        return switch (this) {
+            case CIRCLE -> x * x + y * y <= 1;
+            case SQUARE -> Math.abs(x) <= SQUARE_HALF_SIDE && Math.abs(y) <= SQUARE_HALF_SIDE;
+            case TRIANGLE ->
+                y <= TRIANGLE_BOTTOM && Math.abs(x) <= (y - TRIANGLE_TOP) / (TRIANGLE_BOTTOM - TRIANGLE_TOP);
+            case STAR -> insideStar(x, y);
+            case RING -> {
+                double squared = x * x + y * y;
+                yield squared <= 1 && squared >= RING_HOLE * RING_HOLE;
+            }
+            case DIAMOND -> Math.abs(x) + Math.abs(y) <= REACH;
+            case CROSS -> {
+                double along = Math.max(Math.abs(x), Math.abs(y));
+                double across = Math.min(Math.abs(x), Math.abs(y));
+                yield along <= 1 && across <= CROSS_HALF_ARM;
+            }
+        };
+    }
+
+    /// Folds the plane onto one tenth of the star, where the outline is a single straight edge from tip to notch.
+    private static boolean insideStar(double x, double y) {
+        double sector = 2 * Math.PI / 5;
+        double angle = Math.atan2(x, -y);
+        angle = Math.abs(angle - sector * Math.rint(angle / sector));
+        double radius = Math.hypot(x, y);
+        double px = radius * Math.cos(angle);
+        double py = radius * Math.sin(angle);
+        double notchX = STAR_INNER * Math.cos(sector / 2);
+        double notchY = STAR_INNER * Math.sin(sector / 2);
+        // The side of the line tip-notch that the origin lies on.
+        return (notchX - REACH) * py - notchY * (px - REACH) >= 0;
+    }
+}
