@@ -1,0 +1,99 @@
+package io.sjd2;
+
+import java.util.Objects;
+import org.jspecify.annotations.Nullable;
+
+/// What to generate. Null settings take the model's defaults.
+///
+/// @param prompt       what the picture shows; with `rawPrompt` the whole token text, special tokens included
+/// @param rawPrompt    whether `prompt` already has the model's frame
+/// @param images       pictures to make; picture `i` depends on (`seed`, `i`) alone
+/// @param seed         any 64-bit number
+/// @param decoder      one of `ar, jacobi, sjd, sjd-mc, sjd-gs, exact, sjd2, sjd2-mc, sjd2-gs, sjd2-exact`; null: `sjd2-mc`
+///                     where the model is fine-tuned for it, else `sjd-mc`
+/// @param sampler      how `ar` draws: `gumbel` or `inverse-cdf`; null: `gumbel`
+/// @param window       positions refined per pass; 0: auto
+/// @param levels       noise levels of the `sjd2` decoders; null: the model's
+/// @param guidance     classifier-free guidance scale; 1 runs without an unconditional sequence
+/// @param temperature  divides the logits; > 0
+/// @param topK         keep the k largest logits; 0: all
+/// @param topP         keep the smallest set of probability at least this; 1: all
+public record GenerationRequest(
+        String prompt,
+        boolean rawPrompt,
+        int images,
+        long seed,
+        @Nullable String decoder,
+        @Nullable String sampler,
+        int window,
+        @Nullable Integer levels,
+        @Nullable Double guidance,
+        @Nullable Double temperature,
+        @Nullable Integer topK,
+        @Nullable Double topP) {
+
+    /// Window that lets the engine choose.
+    public static final int AUTO_WINDOW = 0;
+
+    public GenerationRequest {
+        Objects.requireNonNull(prompt, "prompt");
+        if (images < 1 || images > 65_536) {
+            throw new IllegalArgumentException("n is " + images + ", expected 1 to 65536 images");
+        }
+        if (window < 0 || window > 65_536) {
+            throw new IllegalArgumentException("window is " + window + ", expected 1 to 65536, or auto");
+        }
+        if (levels != null && (levels < 1 || levels > 1024)) {
+            throw new IllegalArgumentException("levels is " + levels + ", expected 1 to 1024");
+        }
+        if (guidance != null && !(guidance >= 0 && guidance <= 1000)) {
+            throw new IllegalArgumentException("cfg is " + guidance + ", expected 0 to 1000 (1 is off)");
+        }
+        if (temperature != null && !(temperature > 0 && temperature <= 1000)) {
+            throw new IllegalArgumentException(
+                    "temperature is " + temperature + ", expected above 0 up to 1000 (use --top-k 1 for greedy)");
+        }
+        if (topK != null && topK < 0) {
+            throw new IllegalArgumentException("top-k is " + topK + ", expected 0 (off) or more");
+        }
+        if (topP != null && !(topP > 0 && topP <= 1)) {
+            throw new IllegalArgumentException("top-p is " + topP + ", expected above 0 up to 1 (1 is off)");
+        }
+    }
+
+    /// One picture of `prompt` with every default and seed 0.
+    public static GenerationRequest of(String prompt) {
+        return new GenerationRequest(
+                prompt, false, 1, 0, null, null, AUTO_WINDOW, null, null, null, null, null);
+    }
+
+    public GenerationRequest withSeed(long value) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, value, decoder, sampler, window, levels, guidance, temperature, topK, topP);
+    }
+
+    public GenerationRequest withImages(int count) {
+        return new GenerationRequest(
+                prompt, rawPrompt, count, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP);
+    }
+
+    public GenerationRequest withDecoder(@Nullable String name) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, name, sampler, window, levels, guidance, temperature, topK, topP);
+    }
+
+    public GenerationRequest withWindow(int rows) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, decoder, sampler, rows, levels, guidance, temperature, topK, topP);
+    }
+
+    public GenerationRequest withGuidance(@Nullable Double scale) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, scale, temperature, topK, topP);
+    }
+
+    public GenerationRequest withSampling(@Nullable Double newTemperature, @Nullable Integer newTopK, @Nullable Double newTopP) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, newTemperature, newTopK, newTopP);
+    }
+}

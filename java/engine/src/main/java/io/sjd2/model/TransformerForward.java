@@ -1,0 +1,304 @@
+package io.sjd2.model;
+
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.DraftEmbeddings;
+import io.sjd2.kernel.Kernels;
+import io.sjd2.kernel.StateBlock;
+import io.sjd2.kernel.StateBlock.SequenceField;
+import io.sjd2.kernel.WindowState;
+import io.sjd2.model.TransformerConfig.NormPlacement;
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.ArrayList;
+import java.util.List;
+
+/// The KV cache and workspace of one batch of sequences, and the pass over them.
+///
+/// Sized once: a pass allocates nothing. The cache is appended in place and rolled back by its length, which lives in the
+/// state block. Confined to the backend's thread; owns its memory until {@link #close()}.
+public final class TransformerForward implements ForwardPass, AutoCloseable {
+    /// Rows per sequence that a prefill feeds at once; bounds the workspace, not the prompt.
+    private static final int PREFILL_CHUNK = 64;
+
+    private final Transformer model;
+    private final TransformerConfig config;
+    private final Backend backend;
+    private final Kernels kernels;
+    private final Arena arena;
+    private final int batch;
+    private final int window;
+    private final int capacity;
+    private final Tensor rope;
+    private final List<Tensor> keys;
+    private final List<Tensor> values;
+    private final Tensor lastPrompt;
+    private final Workspace decodeSpace;
+    private final Workspace prefillSpace;
+    private final StateBlock prefillState;
+    private final Tensor promptIds;
+    private final int[] promptLengths;
+    private final float scale;
+
+    /// Views of one block of memory for a number of rows per sequence; made once, so that a pass allocates nothing.
+    private record Workspace(
+            Tensor x,
+            Tensor normed,
+            Tensor qkv,
+            Tensor q,
+            Tensor attention,
+            Tensor attentionRows,
+            Tensor gateUp,
+            Tensor mlp,
+            Tensor delta) {}
+
+    /// @param batch     sequences: one or two per image
+    /// @param window    most rows per sequence of a decoding pass
+    /// @param capacity  most cached positions of a sequence, prompt and picture together
+    /// @throws IllegalArgumentException if `capacity` is beyond the model's positions
+    public TransformerForward(Transformer model, int batch, int window, int capacity) {
+        if (batch < 1 || window < 1 || capacity < 1) {
+            throw new IllegalArgumentException("forward pass: batch " + batch + ", window " + window + " and capacity "
+                    + capacity + " must be at least 1");
+        }
+        TransformerConfig c = model.config();
+        if (capacity > c.maxPositions()) {
+            throw new IllegalArgumentException("the prompt and the picture take " + capacity + " positions, the model has "
+                    + c.maxPositions() + "; shorten the prompt");
+        }
+        this.model = model;
+        this.config = c;
+        this.backend = model.backend();
+        this.kernels = backend.kernels();
+        this.batch = batch;
+        this.window = window;
+        this.capacity = capacity;
+        this.scale = (float) (1 / Math.sqrt(c.headDim()));
+        this.arena = Arena.ofShared();
+        try {
+            this.rope = uploaded(
+                    RopeTable.standard(capacity, c.headDim(), c.rope().theta()), capacity, c.headDim() / 2, 2);
+            this.keys = new ArrayList<>(c.layers());
+            this.values = new ArrayList<>(c.layers());
+            for (int i = 0; i < c.layers(); i++) {
+                keys.add(backend.allocate(arena, model.dtype(), batch, capacity, c.kvHeads(), c.headDim()));
+                values.add(backend.allocate(arena, model.dtype(), batch, capacity, c.kvHeads(), c.headDim()));
+            }
+            this.lastPrompt = backend.allocate(arena, DType.F32, batch, c.hiddenSize());
+            int chunk = Math.max(1, Math.min(PREFILL_CHUNK, capacity));
+            Workspace whole = allocateWorkspace(Math.max(window, chunk));
+            this.decodeSpace = viewed(whole, window);
+            this.prefillSpace = viewed(whole, chunk);
+            this.prefillState = new StateBlock(backend, arena, batch, 1, chunk);
+            this.promptIds = backend.allocate(arena, DType.I32, chunk);
+            this.promptLengths = new int[batch];
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    private Tensor uploaded(float[] values, long... shape) {
+        Tensor t = backend.allocate(arena, DType.F32, shape);
+        backend.upload(t, MemorySegment.ofArray(values));
+        return t;
+    }
+
+    private Workspace allocateWorkspace(int rows) {
+        TransformerConfig c = config;
+        DType t = model.dtype();
+        Tensor attention = backend.allocate(arena, t, batch, rows, c.heads(), c.headDim());
+        return new Workspace(
+                backend.allocate(arena, DType.F32, batch, rows, c.hiddenSize()),
+                backend.allocate(arena, t, batch, rows, c.hiddenSize()),
+                backend.allocate(arena, DType.F32, batch, rows, c.qkvSize()),
+                backend.allocate(arena, t, batch, rows, c.heads(), c.headDim()),
+                attention,
+                attention.view(batch, rows, c.attentionSize()),
+                backend.allocate(arena, DType.F32, batch, rows, 2L * c.intermediateSize()),
+                backend.allocate(arena, t, batch, rows, c.intermediateSize()),
+                backend.allocate(arena, DType.F32, batch, rows, c.hiddenSize()));
+    }
+
+    /// The same memory for fewer rows per sequence.
+    private static Workspace viewed(Workspace w, int rows) {
+        return new Workspace(
+                first(w.x, rows),
+                first(w.normed, rows),
+                first(w.qkv, rows),
+                first(w.q, rows),
+                first(w.attention, rows),
+                first(w.attentionRows, rows),
+                first(w.gateUp, rows),
+                first(w.mlp, rows),
+                first(w.delta, rows));
+    }
+
+    private static Tensor first(Tensor t, int rows) {
+        long[] shape = t.shape();
+        shape[1] = rows;
+        return Tensor.of(t.data(), t.dtype(), shape);
+    }
+
+    @Override
+    public Backend backend() {
+        return backend;
+    }
+
+    @Override
+    public int codes() {
+        return model.description().codes();
+    }
+
+    @Override
+    public int hiddenSize() {
+        return config.hiddenSize();
+    }
+
+    @Override
+    public boolean fineTuned() {
+        return model.noiseAdapter() != null;
+    }
+
+    @Override
+    public DraftEmbeddings embeddings(int levels) {
+        if (levels == 0) {
+            return new DraftEmbeddings(model.table(), model.tokenRows(), null);
+        }
+        NoiseAdapter adapter = model.noiseAdapter();
+        if (adapter == null) {
+            throw new IllegalArgumentException(
+                    "levels is " + levels + ", but the model is not fine-tuned for noisy inputs; use a decoder without sjd2"
+                            + " or fine-tune it with `sjd2 finetune`");
+        }
+        NoiseSchedule schedule = adapter.schedule(levels);
+        return new DraftEmbeddings(
+                model.table(),
+                model.tokenRows(),
+                new DraftEmbeddings.Noise(
+                        uploaded(adapter.mean(), config.hiddenSize()),
+                        uploaded(adapter.std(), config.hiddenSize()),
+                        uploaded(adapter.levelTable(schedule), levels + 1, config.hiddenSize()),
+                        uploaded(schedule.lambdas(), levels + 1),
+                        uploaded(schedule.alphas(), levels + 1)));
+    }
+
+    @Override
+    public int promptLength(int sequence) {
+        return promptLengths[sequence];
+    }
+
+    /// Fills the cache with the prompts, all but the last token of each, and keeps the last ones' embeddings.
+    ///
+    /// @param prompts  token ids of each sequence, at least one each, lengths may differ
+    /// @throws IllegalArgumentException if a prompt is empty or leaves no room for a picture
+    public void prefill(List<int[]> prompts) {
+        if (prompts.size() != batch) {
+            throw new IllegalArgumentException("prefill: " + prompts.size() + " prompts for a batch of " + batch);
+        }
+        int longest = 0;
+        for (int[] ids : prompts) {
+            if (ids.length == 0 || ids.length > capacity) {
+                throw new IllegalArgumentException(
+                        "prefill: a prompt has " + ids.length + " tokens, expected 1 to " + capacity);
+            }
+            for (int id : ids) {
+                if (id < 0 || id >= config.vocabSize()) {
+                    throw new IllegalArgumentException(
+                            "prefill: token id " + id + " is outside of the vocabulary of " + config.vocabSize());
+                }
+            }
+            longest = Math.max(longest, ids.length - 1);
+        }
+        int chunk = prefillState.maxWindow();
+        for (int start = 0; start < longest; start += chunk) {
+            for (int b = 0; b < batch; b++) {
+                int rows = Math.clamp(prompts.get(b).length - 1 - start, 0, chunk);
+                prefillState.set(b, SequenceField.KV_LEN, start);
+                prefillState.set(b, SequenceField.POSITION, start);
+                prefillState.set(b, SequenceField.ROWS, rows);
+                prefillState.set(b, SequenceField.IMAGE, -1);
+                if (rows > 0) {
+                    embed(prefillSpace.x().rows(b, 1).view(chunk, config.hiddenSize()).rows(0, rows), prompts.get(b), start);
+                }
+            }
+            prefillState.push();
+            blocks(prefillSpace, prefillState);
+        }
+        for (int b = 0; b < batch; b++) {
+            int[] ids = prompts.get(b);
+            embed(lastPrompt.rows(b, 1), ids, ids.length - 1);
+            promptLengths[b] = ids.length - 1;
+        }
+        backend.synchronize();
+    }
+
+    private void embed(Tensor out, int[] ids, int from) {
+        int count = Math.toIntExact(out.dim(0));
+        Tensor slice = promptIds.rows(0, count);
+        // The upload is ordered behind the kernels that read the buffer's last contents.
+        backend.upload(slice, MemorySegment.ofArray(ids).asSlice(4L * from, 4L * count));
+        kernels.embed(out, model.table(), slice);
+        backend.synchronize();
+    }
+
+    @Override
+    public void run(Tensor windowInput, Tensor logits, WindowState windowState, StateBlock state) {
+        kernels.sequenceInput(
+                decodeSpace.x(), windowInput, lastPrompt, model.rowEmbed(), model.columnEmbed(), state);
+        blocks(decodeSpace, state);
+        kernels.rmsNorm(decodeSpace.normed(), decodeSpace.x(), model.finalNorm(), state, config.normEps());
+        kernels.matmul(logits, decodeSpace.normed(), model.head().weight(), model.head().bias(), state, false);
+    }
+
+    private void blocks(Workspace w, StateBlock state) {
+        boolean pre = config.placement() == NormPlacement.PRE;
+        float eps = config.normEps();
+        for (int i = 0; i < config.layers(); i++) {
+            Transformer.Layer layer = model.layers().get(i);
+            if (pre) {
+                kernels.rmsNorm(w.normed(), w.x(), layer.inputNorm(), state, eps);
+            } else {
+                kernels.round(w.normed(), w.x(), state);
+            }
+            kernels.matmul(w.qkv(), w.normed(), layer.qkv().weight(), layer.qkv().bias(), state, false);
+            kernels.ropeAppend(
+                    w.q(), keys.get(i), values.get(i), w.qkv(), layer.qkNorm(), rope, state, config.rope().pairs());
+            kernels.attention(w.attention(), w.q(), keys.get(i), values.get(i), state, scale);
+            branch(w, w.attentionRows(), layer.attentionOut(), layer.inputNorm(), state, pre);
+            if (pre) {
+                kernels.rmsNorm(w.normed(), w.x(), layer.postNorm(), state, eps);
+            } else {
+                kernels.round(w.normed(), w.x(), state);
+            }
+            kernels.matmul(w.gateUp(), w.normed(), layer.gateUp().weight(), layer.gateUp().bias(), state, false);
+            kernels.swiglu(w.mlp(), w.gateUp(), state);
+            branch(w, w.mlp(), layer.down(), layer.postNorm(), state, pre);
+        }
+    }
+
+    /// Projects a branch back and adds it to the residual stream, normalised behind the projection where the model does.
+    private void branch(Workspace w, Tensor in, Linear out, Tensor norm, StateBlock state, boolean pre) {
+        if (pre) {
+            kernels.matmul(w.x(), in, out.weight(), out.bias(), state, true);
+        } else {
+            kernels.matmul(w.delta(), in, out.weight(), out.bias(), state, false);
+            kernels.rmsNormAdd(w.x(), w.delta(), norm, state, config.normEps());
+        }
+    }
+
+    /// Most rows per sequence of a pass.
+    public int window() {
+        return window;
+    }
+
+    /// Frees cache and workspace, once everything enqueued has ended. Idempotent.
+    @Override
+    public void close() {
+        if (arena.scope().isAlive()) {
+            backend.synchronize();
+            arena.close();
+        }
+    }
+}
