@@ -10,7 +10,7 @@ import java.util.function.LongFunction;
 /// Most patches of a drawing are plain background, and k-means left to itself would spend its codes on the shades of
 /// it. So patches are sorted into *quiet* ones, with little contrast, and *busy* ones; each kind is thinned to its own
 /// number of samples and clustered with its own number of codes. Quiet codes come first in the table. Among busy
-/// patches the squared error counts in proportion to the patch's own contrast, or the edge of a white shape on light
+/// patches the squared error counts in proportion to the standard deviation within the patch, or the edge of a white shape on light
 /// paper would get no codes beside that of a black one.
 ///
 /// Source of the start: k-means++, each new centre drawn with a chance proportional to the squared distance from the
@@ -108,7 +108,7 @@ public final class PatchCodebookTrainer {
                     if (isQuiet) {
                         quiet.offer(values, 1);
                     } else {
-                        busy.offer(values, 1 / (variance(values) + LEAST_VARIANCE));
+                        busy.offer(values, (float) (1 / Math.sqrt(variance(values) + LEAST_VARIANCE)));
                     }
                 }
             }
