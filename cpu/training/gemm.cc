@@ -1,0 +1,192 @@
+// Matrix products of the trainer: packing of weights, and C = [addend +] op(A) op(B).
+//
+// Work is split over blocks of 32 rows of C; every element sums over all of K on one thread in ascending order.
+
+#include "training_table.h"
+#include "../threads.h"
+#include "product.h"
+
+namespace sjd2::SJD2_ISA {
+
+namespace {
+
+struct Buffer {
+  void* data = nullptr;
+  int64_t bytes = 0;
+  ~Buffer() { std::free(data); }
+};
+
+thread_local Buffer buffers[kSlots];
+
+template <typename T>
+void store_block(T* c, int64_t ldc, const T* addend, int64_t ldd, const float* out, int64_t rows, int64_t cols) {
+  for (int64_t r = 0; r < rows; ++r) {
+    over_row(cols, [&](int64_t i, int64_t lanes) {
+      Vec v = load(out + r * kBlock + i);
+      if (addend != nullptr) v = v + load_at(addend + r * ldd + i, lanes);
+      store_at(c + r * ldc + i, v, lanes);
+    });
+  }
+}
+
+template <class P, typename TA, typename TC>
+int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panels, int64_t n, TC* c, int64_t ldc,
+                 const TC* addend, int64_t ldd) {
+  using Elem = typename P::Elem;
+  int64_t kp = round_up(a.cols, P::kDepth);
+  int64_t blocks = round_up(a.rows, kBlock) / kBlock;
+  // Several row blocks share each pair of panels while it is in the first-level cache, as long as threads stay busy.
+  int64_t group = blocks / (int64_t{8} * thread_count(stream));
+  group = group < 1 ? 1 : group > 8 ? 8 : group;
+  int64_t items = (blocks + group - 1) / group;
+  bool failed = false;
+  parallel_for(stream, items, [&](int64_t item) {
+    int64_t first = item * group, last = first + group < blocks ? first + group : blocks;
+    const Elem* rows[8];
+    int64_t lds[8];
+    Elem* space = nullptr;
+    for (int64_t b = first; b < last; ++b) {
+      rows[b - first] = P::direct(a, b * kBlock);
+      lds[b - first] = a.ld;
+      if (rows[b - first] != nullptr) continue;
+      if (space == nullptr) {
+        space = static_cast<Elem*>(scratch(kSlotA, group * kBlock * kp * static_cast<int64_t>(sizeof(Elem))));
+        if (space == nullptr) {
+          __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+          return;
+        }
+      }
+      Elem* block = space + (b - first) * kBlock * kp;
+      P::pack_a(block, a, b * kBlock);
+      rows[b - first] = block;
+      lds[b - first] = kp;
+    }
+    TileScope tiles;
+    alignas(64) float out[kBlock * kBlock];
+    int64_t stride = packed_panel<P>(a.cols);
+    for (int64_t col = 0; col < n; col += kBlock) {
+      const Elem* b0 = panels + col / kPanel * stride;
+      int64_t live_cols = n - col < kBlock ? n - col : kBlock;
+      for (int64_t b = first; b < last; ++b) {
+        P::block(out, kBlock, rows[b - first], lds[b - first], b0, b0 + stride, 0, kp);
+        int64_t r = b * kBlock, live_rows = a.rows - r < kBlock ? a.rows - r : kBlock;
+        store_block(c + r * ldc + col, ldc, addend == nullptr ? nullptr : addend + r * ldd + col, ldd, out, live_rows,
+                    live_cols);
+      }
+    }
+  });
+  return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;
+}
+
+template <class P, typename TB>
+void pack_panels(sjd2_stream stream, typename P::Elem* out, Matrix<TB> b) {
+  int64_t panels = round_up(b.cols, kBlock) / kPanel;
+  int64_t stride = packed_panel<P>(b.rows);
+  int64_t group = 4;
+  parallel_for(stream, (panels + group - 1) / group, [&](int64_t item) {
+    for (int64_t p = item * group; p < panels && p < (item + 1) * group; ++p) {
+      if (p * kPanel >= b.cols) {
+        std::memset(out + p * stride, 0, static_cast<size_t>(stride) * sizeof(*out));
+      } else {
+        P::pack_b(out + p * stride, b, p * kPanel);
+      }
+    }
+  });
+}
+
+// Picks the element types and calls f(Matrix<TA>, TC*).
+template <typename F>
+int32_t with_types(const void* a, int32_t a_dtype, void* c, int32_t c_dtype, F&& f) {
+  if (a_dtype == SJD2_F32 && c_dtype == SJD2_F32) return f(static_cast<const float*>(a), static_cast<float*>(c));
+  if (a_dtype == SJD2_F32 && c_dtype == SJD2_BF16) return f(static_cast<const float*>(a), static_cast<uint16_t*>(c));
+  if (a_dtype == SJD2_BF16 && c_dtype == SJD2_F32) return f(static_cast<const uint16_t*>(a), static_cast<float*>(c));
+  if (a_dtype == SJD2_BF16 && c_dtype == SJD2_BF16)
+    return f(static_cast<const uint16_t*>(a), static_cast<uint16_t*>(c));
+  return SJD2_UNSUPPORTED;
+}
+
+template <class P>
+int32_t gemm_packed_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed, int64_t m,
+                       int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int32_t c_dtype, int32_t a_dtype) {
+  return with_types(a, a_dtype, c, c_dtype, [&](auto* a_typed, auto* c_typed) {
+    using TC = std::remove_pointer_t<decltype(c_typed)>;
+    Matrix<std::remove_const_t<std::remove_pointer_t<decltype(a_typed)>>> matrix{a_typed, m, k, lda, false};
+    return multiply<P>(stream, matrix, static_cast<const typename P::Elem*>(packed), n, c_typed, ldc,
+                       static_cast<const TC*>(addend), ldd);
+  });
+}
+
+template <class P>
+int32_t gemm_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m, int64_t n,
+                int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype, int32_t a_dtype,
+                int32_t b_dtype, int32_t a_transposed, int32_t b_transposed) {
+  using Elem = typename P::Elem;
+  auto* panels = static_cast<Elem*>(
+      scratch(kSlotB, packed_elements<P>(n, k) * static_cast<int64_t>(sizeof(Elem))));
+  if (panels == nullptr) return SJD2_OUT_OF_MEMORY;
+  if (b_dtype == SJD2_F32) {
+    pack_panels<P>(stream, panels, Matrix<float>{static_cast<const float*>(b), k, n, ldb, b_transposed != 0});
+  } else if (b_dtype == SJD2_BF16) {
+    pack_panels<P>(stream, panels, Matrix<uint16_t>{static_cast<const uint16_t*>(b), k, n, ldb, b_transposed != 0});
+  } else {
+    return SJD2_UNSUPPORTED;
+  }
+  return with_types(a, a_dtype, c, c_dtype, [&](auto* a_typed, auto* c_typed) {
+    using TC = std::remove_pointer_t<decltype(c_typed)>;
+    Matrix<std::remove_const_t<std::remove_pointer_t<decltype(a_typed)>>> matrix{a_typed, m, k, lda,
+                                                                                 a_transposed != 0};
+    return multiply<P>(stream, matrix, panels, n, c_typed, ldc, static_cast<const TC*>(addend), ldd);
+  });
+}
+
+}  // namespace
+
+void* scratch(Slot slot, int64_t bytes) {
+  Buffer& b = buffers[slot];
+  if (b.bytes < bytes) {
+    std::free(b.data);
+    b.bytes = round_up(bytes, 4096);
+    b.data = std::aligned_alloc(64, static_cast<size_t>(b.bytes));
+    if (b.data == nullptr) b.bytes = 0;
+  }
+  return b.data;
+}
+
+int32_t packed_bytes(sjd2_stream, int64_t* out, int64_t n, int64_t k, int32_t product) {
+  *out = product == SJD2_BF16 ? packed_elements<Bf16Product>(n, k) * static_cast<int64_t>(sizeof(Bf16Product::Elem))
+                              : packed_elements<F32Product>(n, k) * static_cast<int64_t>(sizeof(float));
+  return SJD2_OK;
+}
+
+int32_t pack(sjd2_stream stream, void* packed, const float* b, int64_t n, int64_t k, int64_t ldb, int32_t transposed,
+             int32_t product) {
+  Matrix<float> matrix{b, k, n, ldb, transposed != 0};
+  if (product == SJD2_BF16) {
+    pack_panels<Bf16Product>(stream, static_cast<Bf16Product::Elem*>(packed), matrix);
+  } else {
+    pack_panels<F32Product>(stream, static_cast<float*>(packed), matrix);
+  }
+  return SJD2_OK;
+}
+
+int32_t gemm_packed(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed, int64_t m,
+                    int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int32_t c_dtype, int32_t a_dtype,
+                    int32_t product) {
+  if (product == SJD2_BF16) {
+    return gemm_packed_as<Bf16Product>(stream, c, addend, a, packed, m, n, k, ldc, ldd, lda, c_dtype, a_dtype);
+  }
+  return gemm_packed_as<F32Product>(stream, c, addend, a, packed, m, n, k, ldc, ldd, lda, c_dtype, a_dtype);
+}
+
+int32_t gemm(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m, int64_t n,
+             int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype, int32_t a_dtype,
+             int32_t b_dtype, int32_t a_transposed, int32_t b_transposed, int32_t product) {
+  if (product == SJD2_BF16) {
+    return gemm_as<Bf16Product>(stream, c, addend, a, b, m, n, k, ldc, ldd, lda, ldb, c_dtype, a_dtype, b_dtype,
+                                a_transposed, b_transposed);
+  }
+  return gemm_as<F32Product>(stream, c, addend, a, b, m, n, k, ldc, ldd, lda, ldb, c_dtype, a_dtype, b_dtype,
+                             a_transposed, b_transposed);
+}
+
+}  // namespace sjd2::SJD2_ISA
