@@ -1,0 +1,125 @@
+package io.sjd2.kernel.cpu;
+
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.KernelException;
+import io.sjd2.kernel.Kernels;
+import io.sjd2.kernel.TrainingKernels;
+import io.sjd2.kernel.ffm.NativeKernels;
+import io.sjd2.kernel.ffm.NativeLibrary;
+import io.sjd2.kernel.ffm.NativeStream;
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+
+/// The CPU through `libsjd2_cpu`: tensors are host memory, operations run on the calling thread and its pool.
+///
+/// Several may be open at a time; each owns a thread pool and is used by one thread at a time.
+public final class CpuBackend implements Backend {
+    private static final long ALIGNMENT = 64;
+    /// Above this a tensor starts on a huge page's boundary, so that the system can back it with huge pages.
+    private static final long HUGE_PAGE = 2L << 20;
+
+    private final Arena arena;
+    private final NativeStream stream;
+    private final String name;
+    private final NativeKernels kernels;
+
+    /// @param threads  worker threads; 0 takes every core that the process may run on
+    /// @throws KernelException if the library cannot be loaded or refuses
+    public CpuBackend(int threads) {
+        if (threads < 0) {
+            throw new IllegalArgumentException(
+                    "threads is " + threads + ", expected a number from 1, or 0 for every core");
+        }
+        NativeLibrary library = CpuLibrary.get();
+        this.stream = library.openStream(threads, MemorySegment.NULL);
+        this.arena = Arena.ofShared();
+        this.name = "cpu-" + library.isa();
+        try {
+            this.kernels = new NativeKernels(stream, name, arena);
+        } catch (RuntimeException | Error e) {
+            stream.close();
+            arena.close();
+            throw e;
+        }
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public Kernels kernels() {
+        return kernels;
+    }
+
+    @Override
+    public TrainingKernels training() {
+        throw new UnsupportedOperationException("no operations of training are bound on " + name);
+    }
+
+    @Override
+    public Tensor allocate(Arena owner, DType dtype, long... shape) {
+        long bytes = dtype.bytes();
+        for (long extent : shape) {
+            bytes = Math.multiplyExact(bytes, extent);
+        }
+        try {
+            return Tensor.of(owner.allocate(bytes, bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT), dtype, shape);
+        } catch (OutOfMemoryError e) {
+            throw new KernelException(
+                    "allocate on " + name + ": " + dtype.label() + Arrays.toString(shape) + " needs " + (bytes >> 20)
+                            + " MiB, which the system refuses; use a smaller model, batch or window",
+                    e);
+        }
+    }
+
+    @Override
+    public void upload(Tensor dst, MemorySegment src) {
+        requireSize("upload", "src", src, dst);
+        dst.data().copyFrom(src);
+    }
+
+    @Override
+    public void download(MemorySegment dst, Tensor src) {
+        requireSize("download", "dst", dst, src);
+        stream.synchronize();
+        dst.copyFrom(src.data());
+    }
+
+    private static void requireSize(String op, String argument, MemorySegment host, Tensor tensor) {
+        if (host.byteSize() != tensor.bytes()) {
+            throw new IllegalArgumentException(op + ": " + argument + " has " + host.byteSize()
+                    + " bytes, expected the " + tensor.bytes() + " of " + tensor);
+        }
+    }
+
+    @Override
+    public void synchronize() {
+        stream.synchronize();
+    }
+
+    @Override
+    public boolean hostMemory() {
+        return true;
+    }
+
+    @Override
+    public int threads() {
+        return stream.threads();
+    }
+
+    @Override
+    public void close() {
+        if (arena.scope().isAlive()) {
+            try {
+                stream.close();
+            } finally {
+                arena.close();
+            }
+        }
+    }
+}
