@@ -29,8 +29,8 @@ public final class SceneGenerator {
     private static final int FILL_JITTER = 5;
 
     private static final int[][] TINTS = {{206, 202, 192}, {194, 201, 208}, {197, 206, 196}, {206, 197, 203}};
-    private static final int DARK_FLECK_PERCENT = 14;
-    private static final int LIGHT_FLECK_PERCENT = 14;
+    private static final int DARK_FLECK_PERCENT = 9;
+    private static final int LIGHT_FLECK_PERCENT = 9;
     private static final int DARK_FLECK = -16;
     private static final int LIGHT_FLECK = 12;
     private static final int FLECK_SIDE = 4;

@@ -3,7 +3,9 @@ package io.sjd2.scenes;
 /// The shapes a scene may hold, with their outlines as inside tests.
 ///
 /// An outline is given around the origin for radius 1, x to the right and y *down*, as pixels run. Shapes are scaled
-/// so that they look equally large, hence the differing factors; none reaches further than [#REACH] from the centre.
+/// so that they look about equally large; none reaches further than [#REACH] from the centre. The factors are sevenths
+/// because the radii are 7, 10 and 14: straight edges of small and large shapes then fall on whole pixels, often on
+/// the borders of 4-pixel patches, and the tokeniser needs fewer codes for the same sharpness.
 public enum SceneShape {
     /// A filled disc.
     CIRCLE("circle"),
@@ -21,13 +23,13 @@ public enum SceneShape {
     CROSS("cross");
 
     /// The largest coordinate, in radii, that any shape reaches on either axis.
-    public static final double REACH = 1.14;
+    public static final double REACH = 8 / 7.0;
 
-    private static final double SQUARE_HALF_SIDE = 0.86;
-    private static final double TRIANGLE_TOP = -0.95;
-    private static final double TRIANGLE_BOTTOM = 0.8;
-    private static final double RING_HOLE = 0.52;
-    private static final double CROSS_HALF_ARM = 0.34;
+    private static final double SQUARE_HALF_SIDE = 6 / 7.0;
+    private static final double TRIANGLE_TOP = -1;
+    private static final double TRIANGLE_BOTTOM = 6 / 7.0;
+    private static final double RING_HOLE = 4 / 7.0;
+    private static final double CROSS_HALF_ARM = 2 / 7.0;
     private static final double STAR_INNER = 0.48;
 
     private final String word;

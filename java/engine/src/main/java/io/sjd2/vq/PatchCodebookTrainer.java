@@ -40,7 +40,7 @@ public final class PatchCodebookTrainer {
             int quietStarts,
             long seed) {
         /// What the bundled demo tokeniser was trained with.
-        public static final Settings DEMO = new Settings(512, 20, 4, 6000, 40_000, 240_000, 40, 40, 60, 1);
+        public static final Settings DEMO = new Settings(512, 20, 4, 6000, 12_000, 240_000, 40, 40, 250, 3);
 
         public Settings {
             if (codes < 1 || quietCodes < 0 || quietCodes > codes) {
