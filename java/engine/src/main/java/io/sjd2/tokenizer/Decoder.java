@@ -135,8 +135,42 @@ interface Decoder {
         });
     }
 
-    /// Bytes as UTF-8, each maximal part of a broken sequence replaced by one U+FFFD.
-    static String lossyUtf8(byte[] bytes) {
-        return new String(bytes, StandardCharsets.UTF_8);
+    /// Bytes as UTF-8; of a broken sequence, each longest part that could have begun a character becomes one U+FFFD.
+    /// Java's own decoder agrees except on encoded surrogates, of which every byte is such a part.
+    private static String lossyUtf8(byte[] bytes) {
+        StringBuilder text = new StringBuilder(bytes.length);
+        int at = 0;
+        while (at < bytes.length) {
+            int lead = bytes[at] & 0xff;
+            int length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
+            int valid = Math.min(length, 1);
+            while (valid > 0 && valid < length && at + valid < bytes.length && continues(lead, valid, bytes[at + valid])) {
+                valid++;
+            }
+            if (length > 0 && valid == length) {
+                int c = length == 1 ? lead : lead & 0x7f >> length;
+                for (int i = 1; i < length; i++) {
+                    c = c << 6 | bytes[at + i] & 0x3f;
+                }
+                text.appendCodePoint(c);
+            } else {
+                text.append('\ufffd');
+            }
+            at += Math.max(1, valid);
+        }
+        return text.toString();
+    }
+
+    /// Whether `next` can stand at `index` after `lead`; the second byte also rules out overlong forms, surrogates and
+    /// what lies beyond U+10FFFF.
+    private static boolean continues(int lead, int index, byte next) {
+        int low = 0x80;
+        int high = 0xbf;
+        if (index == 1) {
+            low = lead == 0xe0 ? 0xa0 : lead == 0xf0 ? 0x90 : low;
+            high = lead == 0xed ? 0x9f : lead == 0xf4 ? 0x8f : high;
+        }
+        int value = next & 0xff;
+        return value >= low && value <= high;
     }
 }

@@ -8,11 +8,15 @@ import java.util.regex.PatternSyntaxException;
 
 /// Regular expressions of `tokenizer.json`, which are Oniguruma's, as Java patterns.
 ///
-/// The two differ in what stands for "multi-line", in `\h`, in POSIX brackets and in the names of scripts; the rest is
-/// covered by flags: Unicode classes everywhere, `^` and `$` at every line, lines ended by `\n` alone.
+/// The two differ in what stands for "multi-line", in `\h` and `\w`, in POSIX brackets and in the names of scripts; the
+/// rest is covered by flags: Unicode classes everywhere, `^` and `$` at every line, lines ended by `\n` alone.
 final class RegexDialect {
     private static final int FLAGS = Pattern.UNICODE_CHARACTER_CLASS | Pattern.MULTILINE | Pattern.UNIX_LINES;
     private static final String HEX = "0-9a-fA-F";
+    // Java's own \w also takes the two joiners.
+    private static final String WORD = "\\p{IsAlphabetic}\\p{M}\\p{Nd}\\p{Pc}";
+    // Superscripts and fractions of Latin-1, which Oniguruma's \w takes when it does not stand in brackets.
+    private static final String LATIN_NUMBERS = "\\u00b2\\u00b3\\u00b9\\u00bc-\\u00be";
     private static final Map<String, String> POSIX = Map.ofEntries(
             Map.entry("alnum", "\\p{IsAlphabetic}\\p{Nd}"),
             Map.entry("alpha", "\\p{IsAlphabetic}"),
@@ -24,7 +28,7 @@ final class RegexDialect {
             Map.entry("punct", "\\p{P}\\p{S}"),
             Map.entry("space", "\\s"),
             Map.entry("upper", "\\p{IsUppercase}"),
-            Map.entry("word", "\\w"),
+            Map.entry("word", WORD),
             Map.entry("xdigit", HEX));
 
     private final String source;
@@ -84,6 +88,8 @@ final class RegexDialect {
         switch (c) {
             case 'h' -> replace(2, inClass ? HEX : "[" + HEX + "]");
             case 'H' -> replace(2, "[^" + HEX + "]");
+            case 'w' -> replace(2, inClass ? WORD : "[" + WORD + LATIN_NUMBERS + "]");
+            case 'W' -> replace(2, inClass ? "[^" + WORD + "]" : "[^" + WORD + LATIN_NUMBERS + "]");
             case 'p', 'P' -> property();
             case 'Q', 'E', 'K', 'g', 'y', 'Y', 'O', 'N' -> throw failure("\\" + c);
             default -> copy(2);
@@ -107,7 +113,9 @@ final class RegexDialect {
             negated = !negated;
             name = name.substring(1);
         }
-        String posix = POSIX.get(name.toLowerCase(java.util.Locale.ROOT));
+        // As a property, unlike in brackets, punctuation leaves symbols out: it is the category P.
+        boolean category = name.equalsIgnoreCase("punct");
+        String posix = category ? "\\p{P}" : POSIX.get(name.toLowerCase(java.util.Locale.ROOT));
         String open = negated ? "\\P{" : "\\p{";
         if (posix != null) {
             out.append(negated ? "[^" : "[").append(posix).append(']');
