@@ -1,0 +1,169 @@
+// Vectors of f32, as wide as the instruction set has them, with partial loads and stores for tails.
+//
+// Everything here is in namespace SJD2_ISA (see common.h). A multiplication is fused with an addition only by fmadd():
+// the sources are built with -ffp-contract=off, so that an element's value never depends on whether the compiler saw it
+// in a vector body or in a tail.
+#ifndef SJD2_CPU_VEC_H
+#define SJD2_CPU_VEC_H
+
+#include "common.h"
+
+#if defined(__AVX2__) || defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+namespace sjd2::SJD2_ISA {
+
+#if defined(__AVX512F__)
+constexpr int64_t kLanes = 16;
+#elif defined(__AVX2__)
+constexpr int64_t kLanes = 8;
+#else
+constexpr int64_t kLanes = 4;
+#endif
+
+typedef float vf __attribute__((vector_size(kLanes * 4)));
+typedef int32_t vi __attribute__((vector_size(kLanes * 4)));
+typedef uint32_t vu __attribute__((vector_size(kLanes * 4)));
+typedef uint16_t vh __attribute__((vector_size(kLanes * 2)));
+// The same, for memory that is aligned to its elements only.
+typedef float vf_unaligned __attribute__((vector_size(kLanes * 4), aligned(4), may_alias));
+typedef uint16_t vh_unaligned __attribute__((vector_size(kLanes * 2), aligned(2), may_alias));
+
+#define SJD2_INLINE static inline __attribute__((always_inline))
+
+SJD2_INLINE vf splat(float value) { return value - vf{}; }
+
+SJD2_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
+SJD2_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
+
+SJD2_INLINE vf widen(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
+SJD2_INLINE vf load(const uint16_t* p) { return widen(*reinterpret_cast<const vh_unaligned*>(p)); }
+
+// To bf16, to nearest even; as to_bf16, lane by lane.
+SJD2_INLINE vh narrow(vf v) {
+  const vu bits = (vu)v;
+  const vu rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
+  const vu quiet = bits | 0x400000u;
+  const vu is_nan = (vu)((bits & 0x7FFFFFFFu) > 0x7F800000u);
+  return __builtin_convertvector(((is_nan & quiet) | (~is_nan & rounded)) >> 16, vh);
+}
+SJD2_INLINE void store(uint16_t* p, vf v) { *reinterpret_cast<vh_unaligned*>(p) = narrow(v); }
+
+// The first n lanes, 0 < n < kLanes; the others load as zero.
+#if defined(__AVX512F__)
+SJD2_INLINE __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
+SJD2_INLINE vf load_first(const float* p, int64_t n) { return (vf)_mm512_maskz_loadu_ps(first_lanes(n), p); }
+SJD2_INLINE void store_first(float* p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v); }
+SJD2_INLINE vf load_first(const uint16_t* p, int64_t n) {
+  return widen((vh)_mm256_maskz_loadu_epi16(first_lanes(n), p));
+}
+SJD2_INLINE void store_first(uint16_t* p, vf v, int64_t n) {
+  _mm256_mask_storeu_epi16(p, first_lanes(n), (__m256i)narrow(v));
+}
+#else
+template <typename T>
+SJD2_INLINE vf load_first(const T* p, int64_t n) {
+  T whole[kLanes] = {};
+  for (int64_t i = 0; i < n; ++i) whole[i] = p[i];
+  return load(whole);
+}
+template <typename T>
+SJD2_INLINE void store_first(T* p, vf v, int64_t n) {
+  T whole[kLanes];
+  store(whole, v);
+  for (int64_t i = 0; i < n; ++i) p[i] = whole[i];
+}
+#endif
+
+// Whole vectors where n allows, else the first n lanes: one spelling for body and tail.
+template <typename T>
+SJD2_INLINE vf load_upto(const T* p, int64_t n) {
+  return n >= kLanes ? load(p) : load_first(p, n);
+}
+template <typename T>
+SJD2_INLINE void store_upto(T* p, vf v, int64_t n) {
+  if (n >= kLanes) {
+    store(p, v);
+  } else {
+    store_first(p, v, n);
+  }
+}
+
+// a * b + c, rounded once where the hardware can.
+SJD2_INLINE vf fmadd(vf a, vf b, vf c) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__FMA__)
+  return (vf)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
+// A NaN in either argument may be lost, as in the hardware's instruction: mask first where NaN matters.
+SJD2_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
+SJD2_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+
+// Sums and maxima over lanes, always in the same tree.
+SJD2_INLINE float sum_lanes(vf v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  }
+  return lanes[0];
+}
+SJD2_INLINE float max_lanes(vf v) {
+  float lanes[kLanes];
+  store(lanes, v);
+  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
+    for (int64_t i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  }
+  return lanes[0];
+}
+
+// e^x within 2 ulp: 0 below -104, infinity above 88.73, NaN for NaN.
+// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r), q of degree 4 fitted at Chebyshev nodes (1.1e-8).
+SJD2_INLINE vf exp(vf x) {
+  const vf clamped = max(min(x, splat(89.0f)), splat(-104.0f));
+  // Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits.
+  const vf shifted = fmadd(clamped, splat(1.44269504f), splat(12582912.0f));
+  const vf n = shifted - 12582912.0f;
+  vf r = fmadd(n, splat(-0.693145752f), clamped);
+  r = fmadd(n, splat(-1.42860677e-6f), r);
+  vf q = splat(0.0013933733571320772f);
+  q = fmadd(q, r, splat(0.008363235741853714f));
+  q = fmadd(q, r, splat(0.041666463017463684f));
+  q = fmadd(q, r, splat(0.16666576266288757f));
+  q = fmadd(q, r, splat(0.5f));
+  const vf e = fmadd(r * r, q, r) + 1.0f;
+  // 2^n in two factors, since n alone leaves the exponent's range for results below 2^-126 and above 2^127.
+  const vi whole = (vi)shifted - (vi)splat(12582912.0f);
+  const vi half = whole >> 1;
+  const vf result = e * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+  return x == x ? result : x;
+}
+
+// 1 / (1 + e^-x)
+SJD2_INLINE vf sigmoid(vf x) { return 1.0f / (1.0f + exp(-x)); }
+
+// erfc(z) for z >= 0, relative error below 1e-6 up to z = 4 and absolute below 1e-11 beyond.
+// erfc(z) = e^(-z^2) t p(t), t = 1 / (1 + 0.3 z), p of degree 8 fitted to z in [0, 10] by least squares.
+SJD2_INLINE vf erfc_positive(vf z) {
+  const vf t = 1.0f / fmadd(z, splat(0.3f), splat(1.0f));
+  vf p = splat(-0.130558580160141f);
+  p = fmadd(p, t, splat(0.49073562026023865f));
+  p = fmadd(p, t, splat(-0.5232991576194763f));
+  p = fmadd(p, t, splat(0.5607810020446777f));
+  p = fmadd(p, t, splat(-0.10404864698648453f));
+  p = fmadd(p, t, splat(0.219122514128685f));
+  p = fmadd(p, t, splat(0.14720547199249268f));
+  p = fmadd(p, t, splat(0.1708844155073166f));
+  p = fmadd(p, t, splat(0.1691773384809494f));
+  return p * t * exp(-(z * z));
+}
+
+}  // namespace sjd2::SJD2_ISA
+
+#endif  // SJD2_CPU_VEC_H
