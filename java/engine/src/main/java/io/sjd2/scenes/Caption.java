@@ -30,7 +30,8 @@ import java.util.regex.Pattern;
 /// @param links        the relations, as indices into `objects`
 /// @param unknownWords words outside [SceneVocabulary#words()], lower case, each once, in order of appearance
 public record Caption(List<Item> objects, List<Link> links, List<String> unknownWords) {
-    private static final Pattern TOKEN = Pattern.compile("[\\p{L}\\p{M}\\p{N}'’-]+|[,;]|[^\\s\\p{Punct}]+");
+    private static final Pattern TOKEN =
+            Pattern.compile("[\\p{L}\\p{M}\\p{N}'’]+|[,;]|[^\\s\\p{Punct}\\p{L}\\p{M}\\p{N}]+");
 
     /// One object as a caption names it; what it leaves out is not stated.
     public record Item(Optional<SceneSize> size, Optional<SceneColor> color, SceneShape shape) {

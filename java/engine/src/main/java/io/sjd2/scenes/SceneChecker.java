@@ -365,8 +365,7 @@ public final class SceneChecker {
         }
 
         private SceneReport report() {
-            List<Boolean> relations =
-                    caption.links().stream().map(this::holds).toList();
+            List<Boolean> relations = caption.links().stream().map(this::holds).toList();
             List<SceneReport.Finding> findings = new ArrayList<>();
             List<SceneReport.Seen> extra = new ArrayList<>(seen);
             for (int i = 0; i < chosen.length; i++) {

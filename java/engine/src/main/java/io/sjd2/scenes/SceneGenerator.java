@@ -2,8 +2,10 @@ package io.sjd2.scenes;
 
 import io.sjd2.tensor.RgbImage;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Optional;
+import java.util.Set;
 
 /// Makes captioned scenes from (seed, index): any index, in any order, on any thread, always the same scene.
 ///
@@ -22,6 +24,7 @@ public final class SceneGenerator {
     static final int MARGIN = 2;
 
     private static final int HELD_OUT_ONE_IN = 16;
+    private static final int MOST_DISTINCT = 10_000;
     private static final int PLACEMENT_TRIES = 400;
     /// A related pair is displaced at most this much across the relation, as a share of the displacement along it.
     private static final double CONE = 0.7;
@@ -80,6 +83,26 @@ public final class SceneGenerator {
         }
     }
 
+    /// The first scenes, in order of index from 0, whose captions state different things: prompts to measure a model
+    /// with, none counted twice.
+    /// @param count 0 to 10,000
+    /// @throws IllegalArgumentException if `count` is out of range
+    public List<Scene> distinct(int count) {
+        if (count < 0 || count > MOST_DISTINCT) {
+            throw new IllegalArgumentException(
+                    "SceneGenerator: " + count + " distinct scenes asked for, expected 0 to " + MOST_DISTINCT);
+        }
+        List<Scene> scenes = new ArrayList<>();
+        Set<String> keys = new HashSet<>();
+        for (long index = 0; scenes.size() < count; index++) {
+            Scene scene = scene(index);
+            if (keys.add(Caption.parse(scene.caption()).key())) {
+                scenes.add(scene);
+            }
+        }
+        return scenes;
+    }
+
     private record Plan(String text, Caption caption) {}
 
     private static Plan plan(CounterRandom random) {
@@ -91,15 +114,16 @@ public final class SceneGenerator {
             SceneShape shape = random.pick(SceneShape.values());
             Optional<SceneSize> size =
                     random.chance(35) ? Optional.empty() : Optional.of(random.pick(SceneSize.values()));
-            boolean taken =
-                    items.stream().anyMatch(other -> other.shape() == shape && other.color().equals(Optional.of(color)));
+            boolean taken = items.stream()
+                    .anyMatch(other -> other.shape() == shape && other.color().equals(Optional.of(color)));
             if (!taken) {
                 items.add(new Caption.Item(size, Optional.of(color), shape));
             }
         }
         int articles = random.nextInt(100);
         List<String> names = items.stream()
-                .map(item -> articles < 90 ? item.withArticle() : articles < 96 ? "the " + item.phrase() : item.phrase())
+                .map(item ->
+                        articles < 90 ? item.withArticle() : articles < 96 ? "the " + item.phrase() : item.phrase())
                 .toList();
         String text = sentence(names, random);
         return new Plan(text, Caption.parse(text));
@@ -231,7 +255,8 @@ public final class SceneGenerator {
             ShapeMask mask = ShapeMask.of(object.shape(), object.size());
             int x = cellX - object.centerX();
             int y = cellY - object.centerY();
-            boolean inBox = x < mask.right && x + FLECK_SIDE > -mask.left && y < mask.bottom && y + FLECK_SIDE > -mask.top;
+            boolean inBox =
+                    x < mask.right && x + FLECK_SIDE > -mask.left && y < mask.bottom && y + FLECK_SIDE > -mask.top;
             if (inBox) {
                 return true;
             }

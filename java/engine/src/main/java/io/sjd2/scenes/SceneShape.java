@@ -65,15 +65,16 @@ public enum SceneShape {
     }
 
     /// Folds the plane onto one tenth of the star, where the outline is a single straight edge from tip to notch.
+    /// Strict arithmetic, or a star could differ in a shade between machines.
     private static boolean insideStar(double x, double y) {
-        double sector = 2 * Math.PI / 5;
-        double angle = Math.atan2(x, -y);
-        angle = Math.abs(angle - sector * Math.rint(angle / sector));
-        double radius = Math.hypot(x, y);
-        double px = radius * Math.cos(angle);
-        double py = radius * Math.sin(angle);
-        double notchX = STAR_INNER * Math.cos(sector / 2);
-        double notchY = STAR_INNER * Math.sin(sector / 2);
+        double sector = 2 * StrictMath.PI / 5;
+        double angle = StrictMath.atan2(x, -y);
+        angle = StrictMath.abs(angle - sector * StrictMath.rint(angle / sector));
+        double radius = StrictMath.hypot(x, y);
+        double px = radius * StrictMath.cos(angle);
+        double py = radius * StrictMath.sin(angle);
+        double notchX = STAR_INNER * StrictMath.cos(sector / 2);
+        double notchY = STAR_INNER * StrictMath.sin(sector / 2);
         // The side of the line tip-notch that the origin lies on.
         return (notchX - REACH) * py - notchY * (px - REACH) >= 0;
     }

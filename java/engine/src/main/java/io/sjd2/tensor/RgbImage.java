@@ -15,12 +15,12 @@ public record RgbImage(int width, int height, byte[] rgb) {
     /// The longest side accepted; keeps `3 * width * height` far from overflowing a long.
     public static final int MAX_SIDE = 65_535;
 
-    /// @throws IllegalArgumentException if a side is out of range or `rgb` does not hold exactly `3 * width * height` bytes
+    /// @throws IllegalArgumentException if a side is out of range or `rgb` is not `3 * width * height` bytes long
     public RgbImage {
         long bytes = byteCount(width, height);
         if (rgb.length != bytes) {
-            throw new IllegalArgumentException("RgbImage: " + rgb.length + " bytes given, expected 3 * " + width + " * "
-                    + height + " = " + bytes);
+            throw new IllegalArgumentException(
+                    "RgbImage: " + rgb.length + " bytes given, expected 3 * " + width + " * " + height + " = " + bytes);
         }
     }
 

@@ -82,10 +82,10 @@ public final class PatchCodebookTrainer {
     }
 
     /// Trains a table.
-    /// @param images gives the picture with an index from 0 to `settings.images() - 1`; sides must be multiples of the
-    ///               patch; called once per index, in order
+    /// @param images gives picture 0 to `settings.images() - 1`, whose sides are multiples of the patch; called once per
+    /// picture, in order
     /// @return `[codes, patch, patch, 3]` in [-1, 1]
-    /// @throws IllegalArgumentException if a picture has the wrong size, or there are fewer different patches than codes
+    /// @throws IllegalArgumentException if a picture has the wrong size, or different patches are fewer than codes
     public static float[] train(LongFunction<RgbImage> images, Settings settings) {
         return new PatchCodebookTrainer(settings).train(images);
     }

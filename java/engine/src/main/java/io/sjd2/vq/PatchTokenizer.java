@@ -131,8 +131,7 @@ public final class PatchTokenizer implements ImageTokenizer {
                         "PatchTokenizer: code " + code + " at cell " + cell + ", expected 0 to " + (codes - 1));
             }
             for (int y = 0; y < patch; y++) {
-                int to = CHANNELS
-                        * ((cell / gridWidth * patch + y) * image.width() + cell % gridWidth * patch);
+                int to = CHANNELS * ((cell / gridWidth * patch + y) * image.width() + cell % gridWidth * patch);
                 System.arraycopy(pixels, code * dimensions + y * row, image.rgb(), to, row);
             }
         }

@@ -1,0 +1,182 @@
+package io.sjd2.scenes;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatIllegalArgumentException;
+
+import io.sjd2.scenes.SceneGenerator.Split;
+import io.sjd2.tensor.RgbImage;
+import java.nio.charset.StandardCharsets;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Set;
+import java.util.stream.IntStream;
+import java.util.stream.LongStream;
+import java.util.zip.CRC32;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.EnumSource;
+
+class SceneGeneratorTest {
+    /// The bundled model was trained on exactly these pictures; a changed pixel makes its recorded command a lie.
+    @Test
+    void makesTheScenesThatTheBundledModelWasTrainedOn() {
+        CRC32 crc = new CRC32();
+        for (Split split : Split.values()) {
+            SceneGenerator generator = new SceneGenerator(1, split);
+            for (int i = 0; i < 500; i++) {
+                Scene scene = generator.scene(i);
+                crc.update(scene.image().rgb());
+                crc.update(scene.caption().getBytes(StandardCharsets.UTF_8));
+            }
+        }
+        assertThat(crc.getValue()).isEqualTo(0x109e71baL);
+    }
+
+    @Test
+    void aSceneDependsOnSeedAndIndexAlone() {
+        SceneGenerator generator = new SceneGenerator(11, Split.TRAIN);
+        List<Scene> inOrder = LongStream.range(0, 50).mapToObj(generator::scene).toList();
+        for (int i = 49; i >= 0; i--) {
+            assertThat(new SceneGenerator(11, Split.TRAIN).scene(i)).isEqualTo(inOrder.get(i));
+        }
+        assertThat(new SceneGenerator(12, Split.TRAIN).scene(0)).isNotEqualTo(inOrder.get(0));
+        assertThat(new HashSet<>(inOrder)).hasSize(50);
+    }
+
+    @ParameterizedTest
+    @EnumSource(Split.class)
+    void captionsAreTrueAndInTheLanguageOfTheVocabulary(Split split) {
+        SceneGenerator generator = new SceneGenerator(3, split);
+        for (int i = 0; i < 2_000; i++) {
+            Scene scene = generator.scene(i);
+            Caption caption = Caption.parse(scene.caption());
+            assertThat(caption.unknownWords()).as(scene.caption()).isEmpty();
+            assertThat(caption.objects()).as(scene.caption()).hasSameSizeAs(scene.objects());
+            assertThat(SceneTruth.holds(scene, caption)).as(scene.caption()).isTrue();
+            assertThat(SceneGenerator.splitOf(caption)).as(scene.caption()).isEqualTo(split);
+        }
+    }
+
+    @Test
+    void objectsStayInsideAndApart() {
+        SceneGenerator generator = new SceneGenerator(4, Split.TRAIN);
+        for (int i = 0; i < 2_000; i++) {
+            List<Scene.Placed> objects = generator.scene(i).objects();
+            for (Scene.Placed object : objects) {
+                assertThat(object.size().radius()).isGreaterThanOrEqualTo(6);
+                assertThat(object.centerX())
+                        .isBetween(
+                                object.size().radius() - 1, 65 - object.size().radius());
+                assertThat(object.centerY())
+                        .isBetween(
+                                object.size().radius() - 1, 65 - object.size().radius());
+            }
+            boolean[] covered = new boolean[64 * 64];
+            for (Scene.Placed object : objects) {
+                ShapeMask mask = ShapeMask.of(object.shape(), object.size());
+                for (int at = 0; at < mask.coverage.length; at++) {
+                    if (mask.coverage[at] > 0) {
+                        int x = object.centerX() - ShapeMask.HALF + at % ShapeMask.SIDE;
+                        int y = object.centerY() - ShapeMask.HALF + at / ShapeMask.SIDE;
+                        assertThat(covered[y * 64 + x]).isFalse();
+                        covered[y * 64 + x] = true;
+                    }
+                }
+            }
+        }
+    }
+
+    @Test
+    void fillsLieNearThePublishedColours() {
+        SceneGenerator generator = new SceneGenerator(5, Split.TRAIN);
+        for (int i = 0; i < 1_000; i++) {
+            Scene scene = generator.scene(i);
+            for (Scene.Placed object : scene.objects()) {
+                double[] mean = new double[3];
+                int inside = 0;
+                ShapeMask mask = ShapeMask.of(object.shape(), object.size());
+                for (int at = 0; at < mask.coverage.length; at++) {
+                    if (mask.coverage[at] == 1) {
+                        int x = object.centerX() - ShapeMask.HALF + at % ShapeMask.SIDE;
+                        int y = object.centerY() - ShapeMask.HALF + at / ShapeMask.SIDE;
+                        for (int channel = 0; channel < 3; channel++) {
+                            mean[channel] += scene.image().channel(x, y, channel);
+                        }
+                        inside++;
+                    }
+                }
+                assertThat(object.color().distance(mean[0] / inside, mean[1] / inside, mean[2] / inside))
+                        .isLessThan(SceneColor.MAX_DISTANCE / 2);
+            }
+        }
+    }
+
+    @Test
+    void publishedColoursAreFurtherApartThanTwiceTheirTolerance() {
+        for (SceneColor one : SceneColor.values()) {
+            for (SceneColor other : SceneColor.values()) {
+                if (one != other) {
+                    assertThat(one.distance(other.red(), other.green(), other.blue()))
+                            .isGreaterThan(2 * SceneColor.MAX_DISTANCE);
+                }
+            }
+        }
+    }
+
+    @Test
+    void thePaperIsTexturedAndUnlikeAnyFill() {
+        SceneGenerator generator = new SceneGenerator(6, Split.TRAIN);
+        Set<Integer> tints = new HashSet<>();
+        for (int i = 0; i < 200; i++) {
+            RgbImage image = generator.scene(i).image();
+            // A corner of one pixel, two at most, is always paper: objects keep a margin.
+            int r = image.channel(0, 0, 0);
+            int g = image.channel(0, 0, 1);
+            int b = image.channel(0, 0, 2);
+            tints.add(100 * Integer.signum((r - b) / 8) + Integer.signum(g - r));
+            for (SceneColor color : SceneColor.values()) {
+                assertThat(color.distance(r, g, b)).isGreaterThan(70);
+            }
+            Set<Integer> shades = new HashSet<>();
+            IntStream.range(0, 64).forEach(x -> shades.add(image.channel(x, 0, 1)));
+            assertThat(shades).hasSizeGreaterThan(3);
+        }
+        assertThat(tints).hasSize(4);
+    }
+
+    @Test
+    void bothSplitsUseEveryShapeColourSizeAndRelation() {
+        for (Split split : Split.values()) {
+            SceneGenerator generator = new SceneGenerator(7, split);
+            Set<Object> met = new HashSet<>();
+            for (int i = 0; i < 1_000; i++) {
+                Scene scene = generator.scene(i);
+                met.add(scene.objects().size());
+                scene.objects().forEach(object -> met.addAll(List.of(object.shape(), object.color(), object.size())));
+                Caption.parse(scene.caption()).links().forEach(link -> met.add(link.relation()));
+            }
+            assertThat(met).hasSize(3 + 7 + 8 + 3 + 4);
+        }
+    }
+
+    @Test
+    void heldOutCaptionsNeverOccurInTrainingInAnyWording() {
+        Set<String> heldOut = new HashSet<>();
+        for (Scene scene : new SceneGenerator(8, Split.HELD_OUT).distinct(500)) {
+            assertThat(heldOut.add(Caption.parse(scene.caption()).key())).isTrue();
+        }
+        SceneGenerator training = new SceneGenerator(8, Split.TRAIN);
+        for (int i = 0; i < 5_000; i++) {
+            assertThat(heldOut)
+                    .doesNotContain(Caption.parse(training.scene(i).caption()).key());
+        }
+    }
+
+    @Test
+    void refusesAbsurdNumbersOfDistinctScenes() {
+        SceneGenerator generator = new SceneGenerator(9, Split.TRAIN);
+        assertThat(generator.distinct(0)).isEmpty();
+        assertThatIllegalArgumentException().isThrownBy(() -> generator.distinct(-1));
+        assertThatIllegalArgumentException().isThrownBy(() -> generator.distinct(10_001));
+    }
+}
