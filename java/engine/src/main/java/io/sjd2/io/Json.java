@@ -373,7 +373,8 @@ public final class Json {
         return path.isEmpty() ? key : path + "." + key;
     }
 
-    /// Compact JSON of maps with string keys, lists, strings, booleans and finite numbers.
+    /// Compact JSON of maps with string keys, lists, strings, booleans and finite numbers. A lone surrogate is written as
+    /// U+FFFD.
     ///
     /// @throws IllegalArgumentException if anything else is found inside
     public static String text(Object value) {
@@ -457,11 +458,11 @@ public final class Json {
                 case '\r' -> out.append("\\r");
                 case '\t' -> out.append("\\t");
                 default -> {
-                    // A lone surrogate has no UTF-8 form; escaped, it survives.
-                    if (c < ' ' || c == 0x7f || c == 0x2028 || c == 0x2029 || Character.isSurrogate(c) && !paired) {
+                    if (c < ' ' || c == 0x7f || c == 0x2028 || c == 0x2029) {
                         out.append(String.format("\\u%04x", (int) c));
                     } else {
-                        out.append(c);
+                        // A lone surrogate has no UTF-8 form, and strict readers refuse it even when escaped.
+                        out.append(Character.isSurrogate(c) && !paired ? '\ufffd' : c);
                     }
                 }
             }

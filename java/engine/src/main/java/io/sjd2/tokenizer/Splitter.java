@@ -11,6 +11,8 @@ import java.util.regex.Pattern;
 
 /// Cuts a text at the matches of a pattern, and says what becomes of the matches.
 final class Splitter {
+    private static final int LONGEST_REWRITTEN = 1 << 26;
+
     /// What becomes of a match.
     enum Behavior {
         REMOVED,
@@ -80,6 +82,11 @@ final class Splitter {
                 out.append(by);
             } else {
                 out.append(text, span.start, span.end);
+            }
+            if (out.length() > LONGEST_REWRITTEN) {
+                // A chain of replacements can double a text with every link.
+                throw new IllegalArgumentException("the tokenizer's replacements make more than " + LONGEST_REWRITTEN
+                        + " characters of a text of " + text.length() + "; shorten it");
             }
         }
         return out.toString();
