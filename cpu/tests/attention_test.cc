@@ -1,0 +1,173 @@
+// Attention of every instruction set: against f64, row by row, over a cache whose unused part holds NaN.
+#include "check.h"
+
+using namespace sjd2::test;
+
+namespace {
+
+int32_t call_attention(sjd2_stream s, float* out, const float* q, const float* k, const float* v,
+                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity, int64_t heads,
+                       int64_t kv_heads, int64_t head_dim, float scale) {
+  return sjd2_attention_f32(s, out, q, k, v, sequences, batch, m, capacity, heads, kv_heads, head_dim, scale);
+}
+int32_t call_attention(sjd2_stream s, uint16_t* out, const uint16_t* q, const uint16_t* k, const uint16_t* v,
+                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity, int64_t heads,
+                       int64_t kv_heads, int64_t head_dim, float scale) {
+  return sjd2_attention_bf16(s, out, q, k, v, sequences, batch, m, capacity, heads, kv_heads, head_dim, scale);
+}
+
+struct Shape {
+  int64_t heads, kv_heads, head_dim, max_window;
+  std::vector<std::pair<int32_t, int32_t>> sequences;  // entries before the pass, live rows
+};
+
+template <typename T>
+void check_case(sjd2_stream stream, const Shape& shape, double spread, uint64_t seed) {
+  const auto batch = static_cast<int64_t>(shape.sequences.size());
+  const int64_t d = shape.head_dim, group = shape.heads / shape.kv_heads, m = shape.max_window;
+  char name[128];
+  std::snprintf(name, sizeof name, "attention %s, %lld/%lld heads of %lld, window %lld, batch %lld, seed %llu",
+                dtype_name<T>(), static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
+                static_cast<long long>(d), static_cast<long long>(m), static_cast<long long>(batch),
+                static_cast<unsigned long long>(seed));
+  Random random(seed);
+  int64_t capacity = 3;
+  std::vector<sjd2_sequence> sequences;
+  for (const auto& [kv_len, rows] : shape.sequences) {
+    sequences.push_back({kv_len, rows, 0, -1});
+    capacity = std::max<int64_t>(capacity, kv_len + rows + 3);
+  }
+  Guarded<T> q(batch * m * shape.heads * d), out(batch * m * shape.heads * d), alone(shape.heads * d);
+  Guarded<T> k(batch * capacity * shape.kv_heads * d), v(batch * capacity * shape.kv_heads * d);
+  q.fill_normal(random, spread);
+  const T nan = narrow<T>(NAN);
+  for (int64_t b = 0; b < batch; ++b) {
+    const int64_t entry = shape.kv_heads * d;
+    for (int64_t i = 0; i < capacity * entry; ++i) {
+      const bool written = i < (sequences[b].kv_len + sequences[b].rows) * entry;
+      k[b * capacity * entry + i] = written ? narrow<T>(static_cast<float>(random.normal())) : nan;
+      v[b * capacity * entry + i] = written ? narrow<T>(static_cast<float>(random.normal())) : nan;
+    }
+  }
+  const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
+  if (!ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), sequences.data(), batch, m, capacity,
+                         shape.heads, shape.kv_heads, d, scale),
+          name)) {
+    return;
+  }
+  Parity<T> parity;
+  bool dead_rows_kept = true, rows_agree = true;
+  std::vector<double> exact(static_cast<size_t>(d)), p(static_cast<size_t>(capacity));
+  std::vector<float> naive(static_cast<size_t>(d)), p32(static_cast<size_t>(capacity));
+  for (int64_t r = 0; r < batch * m; ++r) {
+    const int64_t b = r / m, w = r % m;
+    const sjd2_sequence& s = sequences[b];
+    if (w >= s.rows) {
+      for (int64_t i = 0; i < shape.heads * d; ++i) dead_rows_kept &= out.untouched(r * shape.heads * d + i);
+      continue;
+    }
+    const int64_t entries = s.kv_len + w + 1;
+    for (int64_t h = 0; h < shape.heads; ++h) {
+      const T* query = q.data() + (r * shape.heads + h) * d;
+      const auto at = [&](const Guarded<T>& cache, int64_t t) {
+        return cache.data() + ((b * capacity + t) * shape.kv_heads + h / group) * d;
+      };
+      double highest = -INFINITY, total = 0;
+      float highest32 = -INFINITY, total32 = 0;
+      for (int64_t t = 0; t < entries; ++t) {
+        double score = 0;
+        float score32 = 0;
+        for (int64_t i = 0; i < d; ++i) {
+          score += static_cast<double>(widen(query[i])) * static_cast<double>(widen(at(k, t)[i]));
+          score32 += widen(query[i]) * widen(at(k, t)[i]);
+        }
+        p[t] = score * static_cast<double>(scale);
+        p32[t] = score32 * scale;
+        highest = std::fmax(highest, p[t]);
+        highest32 = std::fmax(highest32, p32[t]);
+      }
+      for (int64_t t = 0; t < entries; ++t) {
+        p[t] = std::exp(p[t] - highest);
+        p32[t] = std::exp(p32[t] - highest32);
+        total += p[t];
+        total32 += p32[t];
+      }
+      exact.assign(exact.size(), 0.0);
+      naive.assign(naive.size(), 0.0f);
+      for (int64_t t = 0; t < entries; ++t) {
+        for (int64_t i = 0; i < d; ++i) {
+          exact[i] += p[t] * static_cast<double>(widen(at(v, t)[i]));
+          naive[i] += p32[t] * widen(at(v, t)[i]);
+        }
+      }
+      for (int64_t i = 0; i < d; ++i) {
+        parity.add(out[(r * shape.heads + h) * d + i], naive[i] / total32, exact[i] / total);
+      }
+    }
+    // The row by itself, its sequence cut off behind it: the same bits.
+    sjd2_sequence just = s;
+    just.kv_len = s.kv_len + static_cast<int32_t>(w);
+    just.rows = 1;
+    ok(call_attention(stream, alone.data(), q.data() + r * shape.heads * d,
+                      k.data() + b * capacity * shape.kv_heads * d, v.data() + b * capacity * shape.kv_heads * d, &just,
+                      1, 1, capacity, shape.heads, shape.kv_heads, d, scale),
+       name);
+    rows_agree &=
+        std::memcmp(alone.data(), out.data() + r * shape.heads * d, static_cast<size_t>(shape.heads * d) * sizeof(T)) == 0;
+  }
+  expect(parity.holds(), "%s: error %g, allowed %g", name, parity.error(), parity.allowed());
+  expect(dead_rows_kept, "%s: a row that is not live was written", name);
+  expect(rows_agree, "%s: a row alone differs from the row among others", name);
+  expect(out.bands_intact() && alone.bands_intact(), "%s: written outside the output", name);
+}
+
+template <typename T>
+void check_all(sjd2_stream stream) {
+  uint64_t seed = 1;
+  for (const int64_t head_dim : {2, 6, 16, 30, 32, 34, 64, 80, 96, 128, 256}) {
+    check_case<T>(stream, {4, 2, head_dim, 5, {{7, 5}, {70, 3}}}, 1.0, seed++);
+  }
+  for (const int32_t kv_len : {0, 1, 14, 15, 16, 31, 62, 63, 64, 65, 126, 127, 128, 255, 256, 257, 530}) {
+    check_case<T>(stream, {2, 1, 64, 3, {{kv_len, 3}}}, 1.0, seed++);
+    check_case<T>(stream, {1, 1, 32, 20, {{kv_len, 20}}}, 3.0, seed++);
+  }
+  for (const int32_t rows : {1, 2, 7, 8, 9, 15, 16, 17, 32, 33, 64, 97}) {
+    check_case<T>(stream, {3, 3, 64, rows, {{rows, rows}, {100, rows}, {5, 0}}}, 2.0, seed++);
+    check_case<T>(stream, {6, 2, 40, rows, {{0, rows}}}, 1.0, seed++);
+  }
+  check_case<T>(stream, {8, 1, 64, 4, {{300, 4}, {3, 1}, {0, 4}}}, 8.0, seed++);
+}
+
+// Attention over constant v returns v: the weights sum to one.
+template <typename T>
+void check_constant(sjd2_stream stream) {
+  constexpr int64_t kHeads = 2, kDim = 64, kRows = 9, kBefore = 200, kCapacity = kBefore + kRows;
+  Random random(5);
+  Guarded<T> q(kRows * kHeads * kDim), out(kRows * kHeads * kDim);
+  Guarded<T> k(kCapacity * kHeads * kDim), v(kCapacity * kHeads * kDim);
+  q.fill_normal(random, 4.0);
+  k.fill_normal(random);
+  for (int64_t i = 0; i < v.size(); ++i) v[i] = narrow<T>(0.5f + static_cast<float>(i % kDim));
+  const sjd2_sequence sequence = {kBefore, kRows, 0, -1};
+  ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), &sequence, 1, kRows, kCapacity, kHeads, kHeads,
+                    kDim, 0.125f),
+     "attention");
+  for (int64_t i = 0; i < out.size(); ++i) {
+    const double want = 0.5 + static_cast<double>(i % kDim), got = widen(out[i]);
+    const double ulps = std::is_same_v<T, float> ? 1e-5 : 0x1p-7;
+    expect(std::fabs(got - want) <= ulps * want, "attention %s over constant v: %g, expected %g", dtype_name<T>(), got,
+           want);
+  }
+}
+
+}  // namespace
+
+int main() {
+  on_every_set([](sjd2_stream stream) {
+    check_all<float>(stream);
+    check_all<uint16_t>(stream);
+    check_constant<float>(stream);
+    check_constant<uint16_t>(stream);
+  });
+  return finish("attention");
+}
