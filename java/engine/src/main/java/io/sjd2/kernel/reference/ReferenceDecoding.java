@@ -173,7 +173,7 @@ public final class ReferenceDecoding {
                 if (uncond >= 0) {
                     readRow(unconditional, logits, (long) uncond * state.maxWindow() + row);
                     for (int c = 0; c < codes; c++) {
-                        scores[c] = Math.fma(guidance, scores[c] - unconditional[c], unconditional[c]);
+                        scores[c] = unconditional[c] + guidance * (scores[c] - unconditional[c]);
                     }
                 }
                 boolean usable = filter(
