@@ -11,7 +11,7 @@
 #include "../threads.h"
 #include "product.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 namespace {
 
@@ -333,4 +333,4 @@ int32_t attention_backward_bf16(sjd2_stream stream, uint16_t* dq, uint16_t* dk, 
                                head_dim, ld, scale);
 }
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training

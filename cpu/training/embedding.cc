@@ -6,7 +6,7 @@
 #include "../threads.h"
 #include "product.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 namespace {
 
@@ -109,18 +109,17 @@ int32_t philox_normal(sjd2_stream stream, float* out, const int32_t* high, const
   return SJD2_OK;
 }
 
-int32_t sinusoid(sjd2_stream stream, float* out, const double* t, int64_t n, int64_t dim, double max_period) {
-  int64_t half = dim / 2;
+int32_t sinusoid(sjd2_stream stream, float* out, const double* t, const double* frequencies, int64_t n, int64_t half) {
   parallel_for(stream, (n + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item) {
     for (int64_t i = item * kRowsPerItem; i < n && i < (item + 1) * kRowsPerItem; ++i) {
       for (int64_t j = 0; j < half; ++j) {
-        double angle = t[i] * std::pow(max_period, -static_cast<double>(j) / static_cast<double>(half));
-        out[i * dim + j] = static_cast<float>(std::cos(angle));
-        out[i * dim + half + j] = static_cast<float>(std::sin(angle));
+        double angle = t[i] * frequencies[j];
+        out[2 * i * half + j] = static_cast<float>(std::cos(angle));
+        out[(2 * i + 1) * half + j] = static_cast<float>(std::sin(angle));
       }
     }
   });
   return SJD2_OK;
 }
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training

@@ -6,7 +6,7 @@
 #include "../threads.h"
 #include "product.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 namespace {
 
@@ -189,4 +189,4 @@ int32_t gemm(sjd2_stream stream, void* c, const void* addend, const void* a, con
                              a_transposed, b_transposed);
 }
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training

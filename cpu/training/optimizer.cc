@@ -5,7 +5,7 @@
 #include "../threads.h"
 #include "product.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 namespace {
 
@@ -203,4 +203,4 @@ const TrainingTable training_table = {
 #undef SJD2_ENTRY
 };
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training

@@ -17,7 +17,7 @@
 
 #include "vec.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 constexpr int64_t kBlock = 32;  // rows of an A block, columns of a pair of panels
 constexpr int64_t kPanel = 16;
@@ -338,6 +338,6 @@ inline void row_block(const typename P::Elem* a, int64_t lda, const typename P::
   }
 }
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training
 
 #endif

@@ -6,7 +6,7 @@
 #include "../threads.h"
 #include "product.h"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 namespace {
 
@@ -354,4 +354,4 @@ int32_t column_sum(sjd2_stream stream, float* out, const float* x, int64_t m, in
   });
 }
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training

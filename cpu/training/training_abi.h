@@ -9,7 +9,7 @@
 namespace sjd2 {
 
 // The table that fits the instruction set chosen at load (sjd2_isa()).
-const TrainingTable& training();
+const TrainingTable& training_operations();
 
 }  // namespace sjd2
 

@@ -29,7 +29,7 @@ struct TrainingTable {
 #define SJD2_ISA generic
 #endif
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 #define SJD2_DECLARE(name) decltype(sjd2_train_##name) name;
 SJD2_TRAINING_OPERATIONS(SJD2_DECLARE)
@@ -37,6 +37,6 @@ SJD2_TRAINING_OPERATIONS(SJD2_DECLARE)
 
 extern const TrainingTable training_table;
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training
 
 #endif

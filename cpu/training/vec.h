@@ -23,7 +23,7 @@
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #pragma GCC diagnostic ignored "-Wuninitialized"
 
-namespace sjd2::SJD2_ISA {
+namespace sjd2::SJD2_ISA::training {
 
 typedef float Vec __attribute__((vector_size(64), aligned(64)));
 typedef int32_t IVec __attribute__((vector_size(64), aligned(64)));
@@ -204,6 +204,6 @@ inline void transpose16(__m512i r[16]) {
 }
 #endif
 
-}  // namespace sjd2::SJD2_ISA
+}  // namespace sjd2::SJD2_ISA::training
 
 #endif

@@ -169,9 +169,10 @@ int32_t sjd2_train_noise_mix(sjd2_stream stream, float* x, const int32_t* rows, 
 int32_t sjd2_train_philox_normal(sjd2_stream stream, float* out, const int32_t* high, const int32_t* low, int64_t n,
                                  int64_t hidden_size, uint64_t seed, uint32_t stream_high);
 
-// sinusoid: out[i,:] = [cos(t_i f_0..), sin(t_i f_0..)], f_j = max_period^(-j/half), half = dim/2 (dim is even)
-//   out     [n, dim] f32      t  [n] f64
-int32_t sjd2_train_sinusoid(sjd2_stream stream, float* out, const double* t, int64_t n, int64_t dim, double max_period);
+// sinusoid: out[i,:] = [cos(t_i f_0), cos(t_i f_1), .., sin(t_i f_0), ..]
+//   out     [n, 2*half] f32      t  [n] f64      frequencies  [half] f64
+int32_t sjd2_train_sinusoid(sjd2_stream stream, float* out, const double* t, const double* frequencies, int64_t n,
+                            int64_t half);
 
 // add_bias: x[i,:] += bias      x  [m, n] f32      bias  [n] f32
 int32_t sjd2_train_add_bias(sjd2_stream stream, float* x, const float* bias, int64_t m, int64_t n);

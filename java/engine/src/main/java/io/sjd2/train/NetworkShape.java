@@ -1,0 +1,177 @@
+package io.sjd2.train;
+
+import java.util.ArrayList;
+import java.util.List;
+
+/// The transformer that is trained: a pre-norm decoder with RMSNorm, rotary positions and SwiGLU, without biases.
+///
+/// @param vocabSize        rows of the embedding table
+/// @param hiddenSize       width of the residual stream
+/// @param intermediateSize width of the SwiGLU
+/// @param layers           number of blocks
+/// @param heads            query heads
+/// @param kvHeads          key and value heads; divides `heads`
+/// @param headDim          size of a head, even
+/// @param rmsNormEps       epsilon of every RMSNorm
+/// @param ropeTheta        base of the rotary frequencies
+/// @param maxPositions     longest sequence
+/// @param qkNormRows       rows of the LayerNorm of queries and keys; 0 for none
+/// @param headName         name of the output head's tensor
+/// @param headRows         rows of the output head
+/// @param gridHeight       rows of the learned embedding of the target position; 0 for none
+/// @param gridWidth        columns of it
+/// @param levelInputs      size of the sinusoid of a noise level; 0 for a network without noise levels
+/// @param levelHidden      width of the small network behind it
+/// @param levelPrefix      what stands before `fc1` and `fc2` in the names of its tensors
+public record NetworkShape(
+        int vocabSize,
+        int hiddenSize,
+        int intermediateSize,
+        int layers,
+        int heads,
+        int kvHeads,
+        int headDim,
+        float rmsNormEps,
+        double ropeTheta,
+        int maxPositions,
+        int qkNormRows,
+        String headName,
+        int headRows,
+        int gridHeight,
+        int gridWidth,
+        int levelInputs,
+        int levelHidden,
+        String levelPrefix) {
+
+    /// The period of the slowest sinusoid of a noise level.
+    static final double LEVEL_MAX_PERIOD = 10000;
+
+    /// Epsilon of the LayerNorm of queries and keys, fixed by the family that has one.
+    static final float QK_NORM_EPS = 1e-5f;
+
+    public NetworkShape {
+        if (hiddenSize < 1 || intermediateSize < 1 || layers < 1 || heads < 1 || headDim < 2 || headDim % 2 != 0) {
+            throw new IllegalArgumentException("network: hidden_size " + hiddenSize + ", intermediate_size "
+                    + intermediateSize + ", layers " + layers + ", heads " + heads + " of " + headDim
+                    + ": each must be positive, head_dim even");
+        }
+        if (kvHeads < 1 || heads % kvHeads != 0) {
+            throw new IllegalArgumentException("network: kv_heads " + kvHeads + " must divide heads " + heads);
+        }
+        if (vocabSize < 1 || headRows < 1 || maxPositions < 1) {
+            throw new IllegalArgumentException("network: vocabulary " + vocabSize + ", output head " + headRows
+                    + " and positions " + maxPositions + " must be positive");
+        }
+    }
+
+    /// The demo family: `model_type: sjd2`, output head over image codes, learned target positions.
+    public static NetworkShape demo(
+            int vocabSize,
+            int codes,
+            int grid,
+            int hiddenSize,
+            int intermediateSize,
+            int layers,
+            int heads,
+            int maxPositions) {
+        return new NetworkShape(
+                vocabSize,
+                hiddenSize,
+                intermediateSize,
+                layers,
+                heads,
+                heads,
+                hiddenSize / heads,
+                1e-5f,
+                10000,
+                maxPositions,
+                0,
+                "image_head.weight",
+                codes,
+                grid,
+                grid,
+                64,
+                hiddenSize,
+                "sjd2.time_embed.");
+    }
+
+    int qkvColumns() {
+        return (heads + 2 * kvHeads) * headDim;
+    }
+
+    int attentionColumns() {
+        return heads * headDim;
+    }
+
+    /// How a tensor is treated by the optimiser and where it is saved.
+    enum Kind {
+        MATRIX,
+        EMBEDDING,
+        VECTOR,
+        LEVEL
+    }
+
+    /// A named tensor.
+    record Entry(String name, long[] shape, Kind kind) {
+        long elements() {
+            long n = 1;
+            for (long extent : shape) {
+                n *= extent;
+            }
+            return n;
+        }
+    }
+
+    /// All tensors in the order in which they lie in memory: those that are multiplied together lie side by side.
+    List<Entry> entries() {
+        List<Entry> list = new ArrayList<>();
+        for (int l = 0; l < layers; l++) {
+            String p = "model.layers." + l + ".";
+            matrix(list, p + "self_attn.q_proj.weight", heads * headDim, hiddenSize);
+            matrix(list, p + "self_attn.k_proj.weight", kvHeads * headDim, hiddenSize);
+            matrix(list, p + "self_attn.v_proj.weight", kvHeads * headDim, hiddenSize);
+            matrix(list, p + "self_attn.o_proj.weight", hiddenSize, heads * headDim);
+            matrix(list, p + "mlp.gate_proj.weight", intermediateSize, hiddenSize);
+            matrix(list, p + "mlp.up_proj.weight", intermediateSize, hiddenSize);
+            matrix(list, p + "mlp.down_proj.weight", hiddenSize, intermediateSize);
+        }
+        list.add(new Entry("model.embed_tokens.weight", new long[] {vocabSize, hiddenSize}, Kind.EMBEDDING));
+        list.add(new Entry(headName, new long[] {headRows, hiddenSize}, Kind.EMBEDDING));
+        if (gridHeight > 0) {
+            list.add(new Entry(
+                    "model.target_row_embedding.weight", new long[] {gridHeight, hiddenSize}, Kind.EMBEDDING));
+            list.add(new Entry(
+                    "model.target_column_embedding.weight", new long[] {gridWidth, hiddenSize}, Kind.EMBEDDING));
+        }
+        for (int l = 0; l < layers; l++) {
+            String p = "model.layers." + l + ".";
+            vector(list, p + "input_layernorm.weight", hiddenSize);
+            vector(list, p + "post_attention_layernorm.weight", hiddenSize);
+            if (qkNormRows > 0) {
+                for (String name : new String[] {"q_norm.weight", "q_norm.bias", "k_norm.weight", "k_norm.bias"}) {
+                    list.add(new Entry(p + "self_attn." + name, new long[] {qkNormRows, headDim}, Kind.VECTOR));
+                }
+            }
+        }
+        vector(list, "model.norm.weight", hiddenSize);
+        if (levelInputs > 0) {
+            level(list, "fc1.weight", levelHidden, levelInputs);
+            level(list, "fc1.bias", levelHidden);
+            level(list, "fc2.weight", hiddenSize, levelHidden);
+            level(list, "fc2.bias", hiddenSize);
+        }
+        return list;
+    }
+
+    private static void matrix(List<Entry> list, String name, long rows, long cols) {
+        list.add(new Entry(name, new long[] {rows, cols}, Kind.MATRIX));
+    }
+
+    private static void vector(List<Entry> list, String name, long n) {
+        list.add(new Entry(name, new long[] {n}, Kind.VECTOR));
+    }
+
+    private void level(List<Entry> list, String name, long... shape) {
+        list.add(new Entry(levelPrefix + name, shape, Kind.LEVEL));
+    }
+}
