@@ -1,0 +1,101 @@
+package io.sjd2.cli;
+
+import io.sjd2.Engine;
+import io.sjd2.EngineOptions;
+import io.sjd2.tensor.DType;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.Iterator;
+import java.util.List;
+import java.util.Locale;
+import org.jspecify.annotations.Nullable;
+import picocli.CommandLine.Option;
+
+/// Which model, and what runs it.
+final class ModelOptions {
+    /// Where the program lies; the launcher tells.
+    private static final Path HOME = Path.of(System.getProperty("sjd2.home", "."));
+
+    private static final List<String> DTYPES = List.of("bf16", "f32");
+
+    /// Words that `--dtype` takes.
+    static final class DTypes implements Iterable<String> {
+        @Override
+        public Iterator<String> iterator() {
+            return DTYPES.iterator();
+        }
+    }
+
+    @Option(
+            names = {"-m", "--model"},
+            paramLabel = "DIR",
+            description = "Folder of a model in Hugging Face layout. Default: the bundled demo model.")
+    private @Nullable Path model;
+
+    @Option(
+            names = "--backend",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            description = "auto, cpu or reference; a named one is never replaced by another. Default: ${DEFAULT-VALUE}.")
+    private String backend = "auto";
+
+    @Option(
+            names = "--dtype",
+            paramLabel = "TYPE",
+            completionCandidates = DTypes.class,
+            description = "Hold and multiply weights as ${COMPLETION-CANDIDATES}. Default: what suits the backend.")
+    private @Nullable String dtype;
+
+    @Option(
+            names = {"-t", "--threads"},
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Worker threads; 0 takes every core. Default: ${DEFAULT-VALUE}.")
+    private int threads;
+
+    /// The folder of the model asked for.
+    Path folder() {
+        return model != null ? model : HOME.resolve("models").resolve("demo");
+    }
+
+    /// Its name, for humans and for files.
+    String name() {
+        Path name = folder().toAbsolutePath().normalize().getFileName();
+        return name == null ? folder().toString() : name.toString();
+    }
+
+    int threads() {
+        return threads;
+    }
+
+    /// Opens the model, with a bar while weights load.
+    Engine open(Console console) throws IOException {
+        if (!Files.exists(folder())) {
+            throw new IOException(folder() + ": does not exist: "
+                    + (model == null
+                            ? "the bundled demo model is missing here, name a model with --model"
+                            : "name the folder of a model in Hugging Face layout"));
+        }
+        try (Progress progress = console.progress("loading " + name(), 100, "MB")) {
+            EngineOptions options = EngineOptions.defaults()
+                    .withBackend(backend)
+                    .withThreads(threads)
+                    .withDtype(parse(dtype))
+                    .withListener((done, total) -> progress.update(done >> 20, total >> 20, ""));
+            return Engine.open(folder(), options);
+        }
+    }
+
+    private static @Nullable DType parse(@Nullable String name) {
+        if (name == null) {
+            return null;
+        }
+        return Arrays.stream(DType.values())
+                .filter(type -> DTYPES.contains(name.toLowerCase(Locale.ROOT)) && type.name().equalsIgnoreCase(name))
+                .findFirst()
+                .orElseThrow(() -> new IllegalArgumentException(
+                        "--dtype: " + name + ": expected one of " + String.join(", ", DTYPES)));
+    }
+}

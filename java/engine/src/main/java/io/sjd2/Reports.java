@@ -1,0 +1,83 @@
+package io.sjd2;
+
+import io.sjd2.io.Json;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/// The engine's answers in the words that JSON output uses. Names of fields stay once they are published.
+public final class Reports {
+    private Reports() {}
+
+    /// A picture: `prompt, seed, index, decoder, window, auto_window, levels, passes, tokens, step_compression, seconds,
+    /// ms_per_pass, prefill_seconds, decode_seconds, image_seconds, image`.
+    ///
+    /// @param autoWindow whether the engine chose the window
+    /// @param file       where the picture lies
+    public static Map<String, Object> of(GeneratedImage image, boolean autoWindow, Path file) {
+        GenerationStatistics statistics = image.statistics();
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("prompt", image.prompt());
+        json.put("seed", image.seed());
+        json.put("index", image.index());
+        json.put("decoder", statistics.decoder());
+        json.put("window", statistics.window());
+        json.put("auto_window", autoWindow);
+        json.put("levels", statistics.levels());
+        json.put("passes", statistics.passes());
+        json.put("tokens", statistics.tokens());
+        json.put("step_compression", statistics.stepCompression());
+        json.put("seconds", seconds(statistics));
+        json.put("ms_per_pass", statistics.msPerPass());
+        json.put("prefill_seconds", statistics.prefillSeconds());
+        json.put("decode_seconds", statistics.seconds());
+        json.put("image_seconds", statistics.decodeImageSeconds());
+        json.put("warnings", image.warnings());
+        json.put("image", file.toString());
+        return json;
+    }
+
+    /// From the prompt's pass to pixels, in seconds of wall time, shared by the pictures of a batch.
+    public static double seconds(GenerationStatistics statistics) {
+        return statistics.prefillSeconds() + statistics.seconds() + statistics.decodeImageSeconds();
+    }
+
+    /// A model.
+    public static Map<String, Object> of(ModelInfo info) {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("folder", info.folder().toString());
+        json.put("family", info.family());
+        json.put("parameters", info.parameters());
+        json.put("weight_bytes", info.weightBytes());
+        json.put("kv_bytes_per_token", info.kvBytesPerToken());
+        json.put("dtype", info.dtype());
+        json.put("backend", info.backend());
+        json.put("threads", info.threads());
+        json.put("layers", info.layers());
+        json.put("hidden_size", info.hiddenSize());
+        json.put("vocab_size", info.vocabSize());
+        json.put("codes", info.codes());
+        json.put("grid_height", info.gridHeight());
+        json.put("grid_width", info.gridWidth());
+        json.put("tokens_per_image", info.tokensPerImage());
+        json.put("image_width", info.imageWidth());
+        json.put("image_height", info.imageHeight());
+        json.put("max_prompt_tokens", info.maxPromptTokens());
+        json.put("fine_tuned", info.fineTuned());
+        ModelInfo.Defaults defaults = info.defaults();
+        Map<String, Object> settings = new LinkedHashMap<>();
+        settings.put("decoder", defaults.decoder());
+        settings.put("levels", defaults.levels());
+        settings.put("cfg", defaults.guidance());
+        settings.put("temperature", defaults.temperature());
+        settings.put("top_k", defaults.topK());
+        settings.put("top_p", defaults.topP());
+        json.put("defaults", settings);
+        return json;
+    }
+
+    /// JSON over several lines, with a line break at the end, of maps, lists, strings, numbers, booleans and null.
+    public static String json(Object value) {
+        return Json.prettyText(value);
+    }
+}
