@@ -1,0 +1,7 @@
+package io.sjd2.kernel;
+
+class CpuAmxKernelsTest extends CpuKernelsContract {
+    CpuAmxKernelsTest() {
+        super("amx");
+    }
+}

@@ -1,0 +1,7 @@
+package io.sjd2.kernel;
+
+class CpuAvx2KernelsTest extends CpuKernelsContract {
+    CpuAvx2KernelsTest() {
+        super("avx2");
+    }
+}

@@ -1,0 +1,7 @@
+package io.sjd2.kernel;
+
+class CpuGenericKernelsTest extends CpuKernelsContract {
+    CpuGenericKernelsTest() {
+        super("generic");
+    }
+}
