@@ -143,8 +143,8 @@ public final class AtomicFiles {
             throw new IOException(target + ": is a folder; give the name of a file to write");
         }
         removeStale(target);
-        Path temporary = target.resolveSibling(temporaryPrefix(name) + ProcessHandle.current().pid() + "-"
-                + SERIAL.incrementAndGet());
+        Path temporary = target.resolveSibling(
+                temporaryPrefix(name) + ProcessHandle.current().pid() + "-" + SERIAL.incrementAndGet());
         installHook();
         UNFINISHED.add(temporary);
         try {
@@ -238,7 +238,8 @@ public final class AtomicFiles {
     private static void forceFolder(Path target) throws IOException {
         Path folder = target.toAbsolutePath().getParent();
         // Only POSIX systems open a folder as a file; elsewhere the rename itself is all there is.
-        if (folder != null && folder.getFileSystem().supportedFileAttributeViews().contains("posix")) {
+        if (folder != null
+                && folder.getFileSystem().supportedFileAttributeViews().contains("posix")) {
             try (FileChannel channel = FileChannel.open(folder, StandardOpenOption.READ)) {
                 channel.force(true);
             } catch (AccessDeniedException e) {
@@ -252,13 +253,12 @@ public final class AtomicFiles {
         if (cause instanceof ModelFormatException) {
             return cause;
         }
-        String reason =
-                switch (cause) {
-                    case NoSuchFileException _ -> "its folder does not exist; create it first";
-                    case NotDirectoryException _ -> "its folder is not a folder; choose another place";
-                    case AccessDeniedException _ -> "permission denied; choose a place you may write to";
-                    default -> cause.getMessage() + "; choose another place or free some space";
-                };
+        String reason = switch (cause) {
+            case NoSuchFileException _ -> "its folder does not exist; create it first";
+            case NotDirectoryException _ -> "its folder is not a folder; choose another place";
+            case AccessDeniedException _ -> "permission denied; choose a place you may write to";
+            default -> cause.getMessage() + "; choose another place or free some space";
+        };
         return new IOException(target + ": cannot be written: " + reason, cause);
     }
 

@@ -373,8 +373,8 @@ public final class Json {
         return path.isEmpty() ? key : path + "." + key;
     }
 
-    /// Compact JSON of maps with string keys, lists, strings, booleans and finite numbers. A lone surrogate is written as
-    /// U+FFFD.
+    /// Compact JSON of maps with string keys, lists, strings, booleans and finite numbers; a lone surrogate is
+    /// written as U+FFFD.
     ///
     /// @throws IllegalArgumentException if anything else is found inside
     public static String text(Object value) {
@@ -425,15 +425,15 @@ public final class Json {
                 }
                 out.append(']');
             }
-            case Double number when !Double.isFinite(number) ->
-                throw new IllegalArgumentException(number + " cannot be written as JSON");
-            case Float number when !Float.isFinite(number) ->
-                throw new IllegalArgumentException(number + " cannot be written as JSON");
-            case Number number -> out.append(number);
+            case Number number -> {
+                if (!Double.isFinite(number.doubleValue())) {
+                    throw new IllegalArgumentException(number + " cannot be written as JSON");
+                }
+                out.append(number);
+            }
             case Boolean bool -> out.append(bool);
             case CharSequence text -> quote(out, text);
-            default ->
-                throw new IllegalArgumentException(value.getClass().getName() + " cannot be written as JSON");
+            default -> throw new IllegalArgumentException(value.getClass().getName() + " cannot be written as JSON");
         }
     }
 

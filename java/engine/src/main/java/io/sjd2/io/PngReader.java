@@ -249,7 +249,8 @@ public final class PngReader {
         long rawBytes = (1L + rowBytes) * height;
         if (rawBytes > MAX_EXPANSION * compressed.size()) {
             throw failure(
-                    "promises " + width + " x " + height + " pixels in " + compressed.size() + " bytes of data", REMEDY);
+                    "promises " + width + " x " + height + " pixels in " + compressed.size() + " bytes of data",
+                    REMEDY);
         }
         byte[] rgb = new byte[3 * width * height];
         byte[] above = new byte[rowBytes];

@@ -21,8 +21,8 @@ public final class PngWriter {
 
     /// Writes `image` to `file`, atomically.
     ///
-    /// @param text keyword to text, in the order in which it is to stand in the file. A keyword has 1 to 79 printable
-    ///             Latin-1 characters without spaces at its ends; the text may hold anything
+    /// @param text keyword to text, in the order in which it is to stand in the file. A keyword has 1 to 79
+    ///             printable Latin-1 characters without spaces at its ends; the text may hold anything
     /// @throws IllegalArgumentException naming a keyword that the format does not allow
     /// @throws IOException naming the file, if it cannot be written; an older file then stays as it was
     public static void write(Path file, RgbImage image, Map<String, String> text) throws IOException {

@@ -50,8 +50,8 @@ public final class SafetensorsFile implements AutoCloseable {
 
     /// Opens a file.
     ///
-    /// @param map true to map it read-only, false to read it into native memory, for file systems that cannot map or
-    ///            files that others may truncate
+    /// @param map true to map it read-only, false to read it into native memory, for file systems that cannot
+    ///            map or files that others may truncate
     /// @throws ModelFormatException if it is missing or breaks the format
     /// @throws IOException if reading fails
     public static SafetensorsFile open(Path file, boolean map) throws IOException {

@@ -134,8 +134,8 @@ public final class SafetensorsWriter {
     }
 
     /// Writes a model folder: `model.safetensors` if everything fits into one file of `maxFileBytes`, else shards
-    /// `model-00001-of-0000n.safetensors` and their index. Each file is replaced atomically, the index last; weights
-    /// of an earlier model in the folder that the new one does not replace are then removed.
+    /// `model-00001-of-0000n.safetensors` and their index. Each file is replaced atomically, the index last;
+    /// weights of an earlier model in the folder that the new one does not replace are then removed.
     ///
     /// @param folder       exists
     /// @param maxFileBytes limit for each file, header included
@@ -153,8 +153,7 @@ public final class SafetensorsWriter {
             Map<String, String> weightMap = new LinkedHashMap<>();
             long total = 0;
             for (int i = 0; i < shards.size(); i++) {
-                String fileName =
-                        String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i + 1, shards.size());
+                String fileName = String.format(Locale.ROOT, "model-%05d-of-%05d.safetensors", i + 1, shards.size());
                 for (Item item : shards.get(i)) {
                     weightMap.put(item.name, fileName);
                     total += item.bytes;
@@ -181,7 +180,9 @@ public final class SafetensorsWriter {
         long empty = ALIGNMENT + header(List.of()).length;
         long used = empty;
         for (Item item : items.values()) {
-            long needed = item.bytes + header(List.of(item)).length + 2 * Long.toString(Long.MAX_VALUE).length();
+            long needed = item.bytes
+                    + header(List.of(item)).length
+                    + 2 * Long.toString(Long.MAX_VALUE).length();
             if (empty + needed > maxFileBytes) {
                 throw new IllegalArgumentException(item.name + ": needs " + (empty + needed)
                         + " bytes with its header, more than the limit of " + maxFileBytes + " for one file");

@@ -19,7 +19,8 @@ public record TensorEntry(String name, String dtype, long[] shape, MemorySegment
 
     /// Copies the elements as f32: exactly from F32, F16 and BF16, rounded to nearest from F64.
     ///
-    /// @throws UnsupportedOperationException if the dtype is not one of these four, or there are over 2^31 - 9 elements
+    /// @throws UnsupportedOperationException if the dtype is not one of these four, or there are over 2^31 - 9
+    ///         elements
     public float[] toFloats() {
         float[] floats = new float[javaLength()];
         copyToF32(MemorySegment.ofArray(floats));

@@ -109,7 +109,10 @@ interface Decoder {
         }
         try {
             // A new decoder reports malformed input instead of replacing it.
-            texts.add(StandardCharsets.UTF_8.newDecoder().decode(ByteBuffer.wrap(bytes)).toString());
+            texts.add(StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(ByteBuffer.wrap(bytes))
+                    .toString());
         } catch (CharacterCodingException e) {
             texts.add("\ufffd".repeat(bytes.length));
         }
@@ -144,7 +147,10 @@ interface Decoder {
             int lead = bytes[at] & 0xff;
             int length = lead < 0x80 ? 1 : lead < 0xc2 ? 0 : lead < 0xe0 ? 2 : lead < 0xf0 ? 3 : lead < 0xf5 ? 4 : 0;
             int valid = Math.min(length, 1);
-            while (valid > 0 && valid < length && at + valid < bytes.length && continues(lead, valid, bytes[at + valid])) {
+            while (valid > 0
+                    && valid < length
+                    && at + valid < bytes.length
+                    && continues(lead, valid, bytes[at + valid])) {
                 valid++;
             }
             if (length > 0 && valid == length) {

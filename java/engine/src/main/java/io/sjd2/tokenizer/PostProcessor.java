@@ -30,8 +30,7 @@ record PostProcessor(List<Integer> before, List<Integer> after) {
                 yield new PostProcessor(before, after);
             }
             case "TemplateProcessing" -> template(json);
-            default ->
-                throw type.unexpected("a post-processor that is built: Sequence, TemplateProcessing, ByteLevel");
+            default -> throw type.unexpected("a post-processor that is built: Sequence, TemplateProcessing, ByteLevel");
         };
     }
 
@@ -43,7 +42,10 @@ record PostProcessor(List<Integer> before, List<Integer> after) {
         for (Json part : single.items()) {
             if (part.has("SpecialToken")) {
                 Json token = part.get("SpecialToken").get("id");
-                for (Json id : json.get("special_tokens").get(token.string()).get("ids").items()) {
+                for (Json id : json.get("special_tokens")
+                        .get(token.string())
+                        .get("ids")
+                        .items()) {
                     (seen ? after : before).add(id.int32());
                 }
             } else if (!seen && part.get("Sequence").get("id").string().equals("A")) {

@@ -17,8 +17,8 @@ interface PreTokenizer {
     /// Appends the pieces of `piece` to `out`, in order, none of them empty.
     void split(Piece piece, List<Piece> out);
 
-    /// The word-like pieces of GPT-2; Source: the expression that every byte-level `tokenizer.json` implies when it says
-    /// `"use_regex": true`.
+    /// The word-like pieces of GPT-2.
+    /// Source: the expression that a byte-level `tokenizer.json` implies when it says `"use_regex": true`.
     Pattern WORDS = Pattern.compile(
             "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
             Pattern.UNICODE_CHARACTER_CLASS);
@@ -102,7 +102,8 @@ interface PreTokenizer {
     }
 
     private static PreTokenizer metaspace(Metaspace metaspace, boolean split) {
-        Splitter words = Splitter.of(Pattern.compile(Pattern.quote(metaspace.replacement())), Behavior.MERGED_WITH_NEXT, false);
+        Splitter words =
+                Splitter.of(Pattern.compile(Pattern.quote(metaspace.replacement())), Behavior.MERGED_WITH_NEXT, false);
         return (piece, out) -> {
             String text = metaspace.write(piece.text, piece.first);
             addAll(split ? words.split(text) : List.of(text), piece, out);

@@ -29,8 +29,7 @@ final class Splitter {
                 case "MergedWithNext" -> MERGED_WITH_NEXT;
                 case "Contiguous" -> CONTIGUOUS;
                 default ->
-                    throw json.unexpected(
-                            "one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
+                    throw json.unexpected("one of Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous");
             };
         }
     }
@@ -95,14 +94,13 @@ final class Splitter {
     /// The pieces of `text`, in order; empty ones are left out.
     List<String> split(String text) {
         List<Span> spans = finder.find(text);
-        List<Span> kept =
-                switch (behavior) {
-                    case ISOLATED -> spans;
-                    case REMOVED -> spans.stream().filter(span -> !span.match).toList();
-                    case CONTIGUOUS -> contiguous(spans);
-                    case MERGED_WITH_PREVIOUS -> merged(spans);
-                    case MERGED_WITH_NEXT -> merged(spans.reversed()).reversed();
-                };
+        List<Span> kept = switch (behavior) {
+            case ISOLATED -> spans;
+            case REMOVED -> spans.stream().filter(span -> !span.match).toList();
+            case CONTIGUOUS -> contiguous(spans);
+            case MERGED_WITH_PREVIOUS -> merged(spans);
+            case MERGED_WITH_NEXT -> merged(spans.reversed()).reversed();
+        };
         List<String> pieces = new ArrayList<>(kept.size());
         for (Span span : kept) {
             if (span.start < span.end) {

@@ -37,10 +37,13 @@ public final class Tokenizer {
         Optional<Json> preTokenizerJson = json.find("pre_tokenizer");
         Optional<Json> postProcessorJson = json.find("post_processor");
         Optional<Json> decoderJson = json.find("decoder");
-        normalizer = normalizerJson.isPresent() ? Optional.of(Normalizer.parse(normalizerJson.get())) : Optional.empty();
-        preTokenizer =
-                preTokenizerJson.isPresent() ? Optional.of(PreTokenizer.parse(preTokenizerJson.get())) : Optional.empty();
-        postProcessor = postProcessorJson.isPresent() ? PostProcessor.parse(postProcessorJson.get()) : PostProcessor.NONE;
+        normalizer =
+                normalizerJson.isPresent() ? Optional.of(Normalizer.parse(normalizerJson.get())) : Optional.empty();
+        preTokenizer = preTokenizerJson.isPresent()
+                ? Optional.of(PreTokenizer.parse(preTokenizerJson.get()))
+                : Optional.empty();
+        postProcessor =
+                postProcessorJson.isPresent() ? PostProcessor.parse(postProcessorJson.get()) : PostProcessor.NONE;
         decoder = decoderJson.isPresent() ? Optional.of(Decoder.parse(decoderJson.get())) : Optional.empty();
         model = BytePairs.parse(json.get("model"));
         ids = new HashMap<>(model.vocab());

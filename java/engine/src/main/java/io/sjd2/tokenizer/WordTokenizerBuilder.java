@@ -54,7 +54,8 @@ public final class WordTokenizerBuilder {
             builder.addToken(String.valueOf(ByteAlphabet.symbol(b)));
         }
         for (String word : words) {
-            boolean fits = word.equals(word.toLowerCase(Locale.ROOT)) && word.codePoints().allMatch(Character::isLetter);
+            boolean fits = word.equals(word.toLowerCase(Locale.ROOT))
+                    && word.codePoints().allMatch(Character::isLetter);
             if (word.isEmpty() || !fits) {
                 throw new IllegalArgumentException("word \"" + word + "\" is not made of lower-case letters");
             }

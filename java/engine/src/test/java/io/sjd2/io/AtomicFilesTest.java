@@ -65,7 +65,8 @@ class AtomicFilesTest {
                 .hasMessageContaining(missing + ": cannot be written: its folder does not exist");
         assertThatThrownBy(() -> AtomicFiles.write(folder, "x")).hasMessageContaining("is a folder");
         Path file = Files.writeString(folder.resolve("file"), "x");
-        assertThatThrownBy(() -> AtomicFiles.write(file.resolve("a.txt"), "x")).hasMessageContaining("cannot be written");
+        assertThatThrownBy(() -> AtomicFiles.write(file.resolve("a.txt"), "x"))
+                .hasMessageContaining("cannot be written");
         assertThatThrownBy(() -> AtomicFiles.path("a\0b")).isInstanceOf(IllegalArgumentException.class);
     }
 
@@ -108,7 +109,9 @@ class AtomicFilesTest {
         assertThat(AtomicFiles.stemOf("A large Red circle, above/below!")).isEqualTo("a-large-red-circle-above-below");
         assertThat(AtomicFiles.stemOf("../../etc/passwd")).isEqualTo("etc-passwd");
         assertThat(AtomicFiles.stemOf("😀 \n")).isEqualTo("image");
-        assertThat(AtomicFiles.stemOf("word ".repeat(5_000))).hasSizeLessThanOrEqualTo(80).doesNotEndWith("-");
+        assertThat(AtomicFiles.stemOf("word ".repeat(5_000)))
+                .hasSizeLessThanOrEqualTo(80)
+                .doesNotEndWith("-");
     }
 
     @Test

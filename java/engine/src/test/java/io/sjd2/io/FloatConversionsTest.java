@@ -56,7 +56,8 @@ class FloatConversionsTest {
         assertThat(FloatConversions.floatToBf16(Float.MAX_VALUE)).isEqualTo((short) 0x7f80);
         assertThat(FloatConversions.floatToBf16(-0f)).isEqualTo((short) 0x8000);
         float quietest = Float.intBitsToFloat(0x7f800001);
-        assertThat(FloatConversions.bf16ToFloat(FloatConversions.floatToBf16(quietest))).isNaN();
+        assertThat(FloatConversions.bf16ToFloat(FloatConversions.floatToBf16(quietest)))
+                .isNaN();
     }
 
     private static BigDecimal distance(float a, float b) {
@@ -90,11 +91,14 @@ class FloatConversionsTest {
                     float expected = bf16
                             ? FloatConversions.bf16ToFloat(FloatConversions.floatToBf16(value))
                             : FloatConversions.f16ToFloat(FloatConversions.floatToF16(value));
-                    assertThat(back.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4L * i)).isEqualTo(expected);
+                    assertThat(back.get(ValueLayout.JAVA_FLOAT_UNALIGNED, 4L * i))
+                            .isEqualTo(expected);
                 }
                 for (long guard = 0; guard < 8; guard++) {
-                    assertThat(half.get(ValueLayout.JAVA_BYTE, 2L * count + guard)).isEqualTo((byte) 0x5a);
-                    assertThat(back.get(ValueLayout.JAVA_BYTE, 4L * count + guard)).isEqualTo((byte) 0x5a);
+                    assertThat(half.get(ValueLayout.JAVA_BYTE, 2L * count + guard))
+                            .isEqualTo((byte) 0x5a);
+                    assertThat(back.get(ValueLayout.JAVA_BYTE, 4L * count + guard))
+                            .isEqualTo((byte) 0x5a);
                 }
             }
         }

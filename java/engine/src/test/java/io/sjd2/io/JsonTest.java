@@ -70,7 +70,8 @@ class JsonTest {
         assertThatThrownBy(() -> Json.parse("[" + "1".repeat(1_000_000) + "]", "long"))
                 .isInstanceOf(ModelFormatException.class)
                 .hasMessageMatching("(?s).{1,300}");
-        assertThat(Json.parse("[".repeat(60) + "]".repeat(60), "shallow").isArray()).isTrue();
+        assertThat(Json.parse("[".repeat(60) + "]".repeat(60), "shallow").isArray())
+                .isTrue();
     }
 
     @Test
@@ -78,14 +79,16 @@ class JsonTest {
         assertThatThrownBy(() -> Json.parse(new byte[] {'"', (byte) 0xff, '"'}, "bytes"))
                 .isInstanceOf(ModelFormatException.class)
                 .hasMessageContaining("not UTF-8");
-        assertThat(Json.parse("\ufeff\"é\"".getBytes(StandardCharsets.UTF_8), "bytes").string())
+        assertThat(Json.parse("\ufeff\"é\"".getBytes(StandardCharsets.UTF_8), "bytes")
+                        .string())
                 .isEqualTo("é");
     }
 
     @Test
     void valuesAreReadAsWhatTheyAre() throws ModelFormatException {
         Json json = Json.parse(
-                "{\"i\": 9223372036854775807, \"d\": 1e4, \"h\": 0.5, \"t\": true, \"s\": \"x\", \"n\": null, \"l\": [1, [2]]}",
+                "{\"i\": 9223372036854775807, \"d\": 1e4, \"h\": 0.5, \"t\": true, \"s\": \"x\", \"n\": null, \"l\":"
+                        + " [1, [2]]}",
                 "c.json");
         assertThat(json.get("i").int64()).isEqualTo(Long.MAX_VALUE);
         assertThat(json.get("d").int32()).isEqualTo(10_000);
@@ -125,7 +128,8 @@ class JsonTest {
         }
         assertThat(Json.text("\ud800x\udc00😀")).isEqualTo("\"\ufffdx\ufffd😀\"");
         assertThatThrownBy(() -> Json.text(List.of(Double.NaN))).isInstanceOf(IllegalArgumentException.class);
-        assertThatThrownBy(() -> Json.text(List.of(Float.POSITIVE_INFINITY))).isInstanceOf(IllegalArgumentException.class);
+        assertThatThrownBy(() -> Json.text(List.of(Float.POSITIVE_INFINITY)))
+                .isInstanceOf(IllegalArgumentException.class);
         assertThatThrownBy(() -> Json.text(new Object())).isInstanceOf(IllegalArgumentException.class);
     }
 

@@ -38,7 +38,8 @@ class PngTest {
     }
 
     /// A PNG put together by hand, so that reader and writer are not only checked against each other.
-    private static byte[] png(int width, int height, int depth, int colour, int interlace, byte[] raw, byte[]... before) {
+    private static byte[] png(
+            int width, int height, int depth, int colour, int interlace, byte[] raw, byte[]... before) {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         out.writeBytes(new byte[] {(byte) 0x89, 'P', 'N', 'G', 13, 10, 26, 10});
         byte[] header = ByteBuffer.allocate(13)
@@ -120,7 +121,9 @@ class PngTest {
                 chunk("zTXt", concat("a\0\0", deflate("packed".getBytes(StandardCharsets.ISO_8859_1)))),
                 chunk("iTXt", concat("b\0\1\0de\0Titel\0", deflate("gepackt ✓".getBytes(StandardCharsets.UTF_8)))),
                 chunk("tEXt", concat("b\0", new byte[] {'x'})));
-        assertThat(PngReader.text(packed, "packed")).containsEntry("a", "packed").containsEntry("b", "gepackt ✓");
+        assertThat(PngReader.text(packed, "packed"))
+                .containsEntry("a", "packed")
+                .containsEntry("b", "gepackt ✓");
     }
 
     private static byte[] concat(String head, byte[] tail) {
@@ -140,9 +143,11 @@ class PngTest {
 
     @Test
     void greyAndAlphaBecomeRgbOverWhite() throws IOException {
-        assertThat(PngReader.read(png(2, 1, 8, 0, 0, new byte[] {0, 10, (byte) 200}), "grey").rgb())
+        assertThat(PngReader.read(png(2, 1, 8, 0, 0, new byte[] {0, 10, (byte) 200}), "grey")
+                        .rgb())
                 .containsExactly(10, 10, 10, 200, 200, 200);
-        assertThat(PngReader.read(png(2, 1, 8, 4, 0, new byte[] {0, 10, (byte) 255, 10, 0}), "grey alpha").rgb())
+        assertThat(PngReader.read(png(2, 1, 8, 4, 0, new byte[] {0, 10, (byte) 255, 10, 0}), "grey alpha")
+                        .rgb())
                 .containsExactly(10, 10, 10, 255, 255, 255);
         byte[] rgba = {0, 10, 20, 30, (byte) 255, 10, 20, 30, 0, 0, 100, (byte) 200, (byte) 128};
         assertThat(PngReader.read(png(3, 1, 8, 6, 0, rgba), "rgba").rgb())
@@ -174,7 +179,8 @@ class PngTest {
         8000       | 8000       | 8  | 2 | 0 | promises 8000 x 8000
         1          | 2          | 8  | 2 | 0 | ends in row 1
         """)
-    void kindsThatAreNotBuiltAndLiesAreRefused(int width, int height, int depth, int colour, int interlace, String named) {
+    void kindsThatAreNotBuiltAndLiesAreRefused(
+            int width, int height, int depth, int colour, int interlace, String named) {
         assertThatThrownBy(() -> PngReader.read(png(width, height, depth, colour, interlace, new byte[4]), "x.png"))
                 .isInstanceOf(ModelFormatException.class)
                 .hasMessageStartingWith("x.png: ")
@@ -193,7 +199,8 @@ class PngTest {
                 .hasMessageContaining("tRNS");
         assertThatThrownBy(() -> PngReader.read(png(1, 1, 8, 2, 0, new byte[4], chunk("IHDR", new byte[13])), "x"))
                 .hasMessageContaining("wrong place");
-        assertThat(PngReader.read(png(1, 1, 8, 2, 0, new byte[4], chunk("gAMA", new byte[4])), "x").rgb())
+        assertThat(PngReader.read(png(1, 1, 8, 2, 0, new byte[4], chunk("gAMA", new byte[4])), "x")
+                        .rgb())
                 .containsExactly(0, 0, 0);
         byte[] bomb = chunk("zTXt", concat("a\0\0", deflate(new byte[2 << 20])));
         assertThatThrownBy(() -> PngReader.text(png(1, 1, 8, 2, 0, new byte[4], bomb), "x"))

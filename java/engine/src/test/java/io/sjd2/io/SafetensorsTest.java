@@ -77,7 +77,9 @@ class SafetensorsTest {
             assertThat(file.metadata()).containsEntry("format", "pt").containsEntry("note", "zwölf");
             for (String name : file.names()) {
                 TensorEntry tensor = file.tensor(name);
-                assertThat(tensor.data().address() % Safetensors.bytesPerElement(tensor.dtype())).as(name).isZero();
+                assertThat(tensor.data().address() % Safetensors.bytesPerElement(tensor.dtype()))
+                        .as(name)
+                        .isZero();
             }
             assertThatThrownBy(() -> file.tensor("absent"))
                     .isInstanceOf(ModelFormatException.class)
@@ -103,8 +105,9 @@ class SafetensorsTest {
     @Test
     void everyFloatDtypeIsConvertedAndSearchedForNonFiniteValues() throws IOException {
         ByteBuffer buffer = ByteBuffer.wrap(file(
-                        "{\"a\":" + entry("F64", "[3]", "[0,24]") + ",\"b\":" + entry("F32", "[3]", "[24,36]") + ",\"c\":"
-                                + entry("F16", "[3]", "[36,42]") + ",\"d\":" + entry("BF16", "[3]", "[42,48]") + "}",
+                        "{\"a\":" + entry("F64", "[3]", "[0,24]") + ",\"b\":" + entry("F32", "[3]", "[24,36]")
+                                + ",\"c\":" + entry("F16", "[3]", "[36,42]") + ",\"d\":"
+                                + entry("BF16", "[3]", "[42,48]") + "}",
                         48))
                 .order(ByteOrder.LITTLE_ENDIAN);
         buffer.position(buffer.capacity() - 48);
@@ -113,7 +116,8 @@ class SafetensorsTest {
         buffer.putShort(Float.floatToFloat16(1.5f)).putShort((short) 0x7c01).putShort((short) 0);
         buffer.putShort((short) 0x3fc0).putShort((short) 0).putShort((short) 0xff80);
         SafetensorsFile file = parse(buffer.array());
-        assertThat(file.names()).allSatisfy(name -> assertThat(file.tensor(name).toFloats()[0]).isEqualTo(1.5f));
+        assertThat(file.names())
+                .allSatisfy(name -> assertThat(file.tensor(name).toFloats()[0]).isEqualTo(1.5f));
         assertThat(file.tensor("a").firstNonFinite()).isEqualTo(1);
         assertThat(file.tensor("b").firstNonFinite()).isEqualTo(2);
         assertThat(file.tensor("c").firstNonFinite()).isEqualTo(1);
@@ -123,8 +127,8 @@ class SafetensorsTest {
     @Test
     void tensorsMayStandInAnyOrderAndAtAnyAlignment() throws IOException {
         SafetensorsFile file = parse(file(
-                "{\"last\":" + entry("F32", "[2]", "[5,13]") + ",\"none\":" + entry("F32", "[0]", "[5,5]") + ",\"first\":"
-                        + entry("I8", "[5]", "[0,5]") + "}   ",
+                "{\"last\":" + entry("F32", "[2]", "[5,13]") + ",\"none\":" + entry("F32", "[0]", "[5,5]")
+                        + ",\"first\":" + entry("I8", "[5]", "[0,5]") + "}   ",
                 13));
         assertThat(file.names()).containsExactly("last", "none", "first");
         assertThat(file.tensor("last").toFloats()).containsExactly(0, 0);
@@ -294,8 +298,7 @@ class SafetensorsTest {
                 "absent.safetensors"
             })
     void anIndexReachesNothingOutsideItsFolder(String shard) throws IOException {
-        Files.writeString(
-                folder.resolve(SafetensorsFolder.INDEX_FILE), "{\"weight_map\":{\"a\":\"" + shard + "\"}}");
+        Files.writeString(folder.resolve(SafetensorsFolder.INDEX_FILE), "{\"weight_map\":{\"a\":\"" + shard + "\"}}");
         assertThatThrownBy(() -> SafetensorsFolder.open(folder)).isInstanceOf(ModelFormatException.class);
     }
 
@@ -304,8 +307,7 @@ class SafetensorsTest {
         assertThatThrownBy(() -> SafetensorsFolder.open(folder)).hasMessageContaining("holds neither");
         assertThatThrownBy(() -> SafetensorsFolder.open(folder.resolve("x"))).hasMessageContaining("is not a folder");
         new SafetensorsWriter().addF32("a", new long[] {1}, new float[1]).write(folder.resolve("s.safetensors"));
-        Files.writeString(
-                folder.resolve(SafetensorsFolder.INDEX_FILE), "{\"weight_map\":{\"b\":\"s.safetensors\"}}");
+        Files.writeString(folder.resolve(SafetensorsFolder.INDEX_FILE), "{\"weight_map\":{\"b\":\"s.safetensors\"}}");
         assertThatThrownBy(() -> SafetensorsFolder.open(folder)).hasMessageContaining("no tensor \"b\"");
     }
 
@@ -344,7 +346,8 @@ class SafetensorsTest {
                 .write(path);
         try (SafetensorsFile file = SafetensorsFile.open(path)) {
             assertThat(file.tensor("floats").toFloats()).isEqualTo(floats);
-            assertThat(file.tensor("halves").data().mismatch(MemorySegment.ofArray(halves))).isEqualTo(-1);
+            assertThat(file.tensor("halves").data().mismatch(MemorySegment.ofArray(halves)))
+                    .isEqualTo(-1);
             float[] narrow = file.tensor("narrow").toFloats();
             for (int i = 0; i < count; i += 1009) {
                 assertThat(narrow[i]).isEqualTo(FloatConversions.bf16ToFloat(FloatConversions.floatToBf16(floats[i])));

@@ -3,17 +3,18 @@ package io.sjd2.tokenizer;
 import java.util.List;
 import java.util.Random;
 
-/// Texts that tokenisers get wrong: runs of white space, digits, scripts, joined emoji, combining marks, special tokens.
+/// Texts that tokenisers get wrong: runs of white space, digits, scripts, joined emoji, combining marks, and special
+/// tokens, whole and cut.
 final class RandomText {
-    private static final List<String> WORDS = List.of(
-            "a", "the", "large", "red", "Circle", "don't", "we'll", "I'VE", "it'ſ", "naïve", "Straße", "ΟΔΟΣ", "İstanbul",
-            "красивый", "猫", "坐在", "日本語テキスト", "안녕", "مرحبا", "नमस्ते", "Ⅷ", "Ⓐⓑ", "½", "٣٤", "e\u0301", "x\u0323\u0307",
-            "ﬁ", "ǆ", "K", "á", "_", "snake_case", "IMGIMGAZ", "<sentinel:12>", "▁", "Ġ", "ｆｕｌｌ", "𝒜𝓁", "𐐀𐐨", "ก็", "\ufffd");
-    private static final List<String> EMOJI = List.of(
-            "😀", "👨‍👩‍👧‍👦", "🇫🇷", "❤️", "👍🏽", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "☃", "1️⃣", "👩🏿‍🚀");
+    private static final List<String> WORDS = List.of("""
+        a the large red Circle don't we'll I'VE it'ſ naïve Straße ΟΔΟΣ İstanbul красивый 猫 坐在 日本語テキスト 안녕 مرحبا
+        नमस्ते Ⅷ Ⓐⓑ ½ ٣٤ e\u0301 x\u0323\u0307 ﬁ ǆ K á _ snake_case IMGIMGAZ <sentinel:12> ▁ Ġ ｆｕｌｌ 𝒜𝓁 𐐀𐐨 ก็ \ufffd
+        """.strip().split("\\s+"));
+    private static final List<String> EMOJI =
+            List.of("😀", "👨‍👩‍👧‍👦", "🇫🇷", "❤️", "👍🏽", "🏴󠁧󠁢󠁥󠁮󠁧󠁿", "☃", "1️⃣", "👩🏿‍🚀");
     private static final List<String> SPACES = List.of(
-            " ", "  ", "   ", "    ", "\n", "\n\n", "\r\n", "\r", "\t", " \n", "\n ", "\u00a0", "\u3000", "\u2028", "\u0085",
-            "\u200b", "\u200d", "\u1680", "\u000b", "\f", "\u202f", "\u001c", "\ufeff", "\u180e");
+            " ", "  ", "   ", "    ", "\n", "\n\n", "\r\n", "\r", "\t", " \n", "\n ", "\u00a0", "\u3000", "\u2028",
+            "\u0085", "\u200b", "\u200d", "\u1680", "\u000b", "\f", "\u202f", "\u001c", "\ufeff", "\u180e");
     private static final String PUNCTUATION = "!\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~、。「」…—’‘“”¿¡§¶©€£+±×÷√∞";
 
     private final Random random;

@@ -67,8 +67,10 @@ class TokenizerTest {
     @Test
     void mergesMayBeStringsOrPairsAndIgnored() throws ModelFormatException {
         assertThat(minimal("b\"]", "b\"]").encode("abba", false)).containsExactly(2, 1, 0);
-        assertThat(minimal("[\"a b\"]", "[[\"a\", \"b\"]]").encode("abba", false)).containsExactly(2, 1, 0);
-        assertThat(minimal("[\"a b\"]", "[\"#version: 0.2\", \"a b\"]").encode("ab", false)).containsExactly(2);
+        assertThat(minimal("[\"a b\"]", "[[\"a\", \"b\"]]").encode("abba", false))
+                .containsExactly(2, 1, 0);
+        assertThat(minimal("[\"a b\"]", "[\"#version: 0.2\", \"a b\"]").encode("ab", false))
+                .containsExactly(2);
         Tokenizer whole = minimal("[\"a b\"]", "[], \"ignore_merges\": true");
         assertThat(whole.encode("ab", false)).containsExactly(2);
         assertThat(whole.encode("abb", false)).containsExactly(0, 1, 1);
@@ -79,7 +81,8 @@ class TokenizerTest {
         assertThat(minimal("b\"]", "b\"]").encode("axxb", false)).containsExactly(2);
         assertThat(minimal("b\"]", "b\"], \"unk_token\": \"<unk>\"").encode("axxb", false))
                 .containsExactly(0, 3, 3, 1);
-        assertThat(minimal("b\"]", "b\"], \"unk_token\": \"<unk>\", \"fuse_unk\": true").encode("axxb", false))
+        assertThat(minimal("b\"]", "b\"], \"unk_token\": \"<unk>\", \"fuse_unk\": true")
+                        .encode("axxb", false))
                 .containsExactly(0, 3, 1);
     }
 
@@ -87,7 +90,8 @@ class TokenizerTest {
     void idsOutsideTheVocabularyAreLeftOutOrRefused() throws ModelFormatException {
         Tokenizer tokenizer = minimal("b\"]", "b\"]");
         assertThat(tokenizer.size()).isEqualTo(4);
-        assertThat(tokenizer.decode(new int[] {0, -1, 4, Integer.MAX_VALUE, 1}, false)).isEqualTo("a b");
+        assertThat(tokenizer.decode(new int[] {0, -1, 4, Integer.MAX_VALUE, 1}, false))
+                .isEqualTo("a b");
         assertThat(tokenizer.idOf("nothing")).isEqualTo(-1);
         assertThatThrownBy(() -> tokenizer.tokenOf(4))
                 .isInstanceOf(IllegalArgumentException.class)
@@ -145,16 +149,17 @@ class TokenizerTest {
     @Test
     void damagedFilesEndInTypedErrors() throws ModelFormatException {
         String json = MINIMAL.replace("{\"model\"", """
-                {"added_tokens": [{"id": 4, "content": "<s>", "special": true, "lstrip": true, "normalized": false}],
-                "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "Prepend", "prepend": "b"},
-                {"type": "Replace", "pattern": {"String": "x"}, "content": "ab"}]},
-                "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true},
-                {"type": "Split", "pattern": {"Regex": "[^\\\\s\\\\p{L}]+|a{2,}(?!b)"}, "behavior": "Isolated", "invert": false},
-                {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]},
-                "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}},
-                {"Sequence": {"id": "A"}}], "special_tokens": {"<s>": {"ids": [4]}}},
-                "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"},
-                {"type": "Strip", "content": "b", "start": 1, "stop": 0}]}, "model\"""");
+            {"added_tokens": [{"id": 4, "content": "<s>", "special": true, "lstrip": true, "normalized": false}],
+            "normalizer": {"type": "Sequence", "normalizers": [{"type": "Lowercase"}, {"type": "Prepend", "prepend": "b"},
+            {"type": "Replace", "pattern": {"String": "x"}, "content": "ab"}]},
+            "pre_tokenizer": {"type": "Sequence", "pretokenizers": [{"type": "Digits", "individual_digits": true},
+            {"type": "Split", "pattern": {"Regex": "[^\\\\s\\\\p{L}]+|a{2,}(?!b)"}, "behavior": "Isolated", "invert": false},
+            {"type": "Metaspace", "replacement": "_", "prepend_scheme": "first"}]},
+            "post_processor": {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>"}},
+            {"Sequence": {"id": "A"}}], "special_tokens": {"<s>": {"ids": [4]}}},
+            "decoder": {"type": "Sequence", "decoders": [{"type": "ByteFallback"},
+            {"type": "Strip", "content": "b", "start": 1, "stop": 0}]}, "model\"\
+            """);
         assertThat(Tokenizer.parse(json, "sound").encode("a  xA <s>1", true)).isNotEmpty();
         byte[] sound = json.getBytes(StandardCharsets.UTF_8);
         Random random = new Random(41);

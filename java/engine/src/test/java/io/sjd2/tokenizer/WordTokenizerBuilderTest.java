@@ -12,10 +12,10 @@ import org.junit.jupiter.api.Test;
 
 class WordTokenizerBuilderTest {
     // Chosen to get in each other's way: shared beginnings, endings and middles.
-    private static final List<String> WORDS = List.of(
-            "a", "an", "and", "the", "to", "of", "left", "right", "above", "below", "small", "medium", "large", "red", "green",
-            "blue", "yellow", "orange", "purple", "black", "white", "circle", "square", "triangle", "star", "ring", "diamond",
-            "cross", "angle", "range", "reen", "ed", "arge", "tri");
+    private static final List<String> WORDS = List.of("""
+        a an and the to of left right above below small medium large red green blue yellow orange purple black white
+        circle square triangle star ring diamond cross angle range reen ed arge tri
+        """.strip().split("\\s+"));
     private static final int CODES = 512;
 
     private static Tokenizer tokenizer() throws ModelFormatException {
@@ -74,7 +74,8 @@ class WordTokenizerBuilderTest {
         for (int i = 0; i < 2_000; i++) {
             String text = "x" + texts.next();
             StringBuilder lower = new StringBuilder();
-            text.codePoints().forEach(c -> lower.append(c == 0x130 ? "i\u0307" : Character.toString(Character.toLowerCase(c))));
+            text.codePoints()
+                    .forEach(c -> lower.append(c == 0x130 ? "i\u0307" : Character.toString(Character.toLowerCase(c))));
             assertThat(tokenizer.decode(tokenizer.encode(text, true), true)).isEqualTo(lower.toString());
         }
     }
