@@ -7,6 +7,7 @@ import io.sjd2.kernel.TrainingKernels;
 import io.sjd2.kernel.ffm.NativeKernels;
 import io.sjd2.kernel.ffm.NativeLibrary;
 import io.sjd2.kernel.ffm.NativeStream;
+import io.sjd2.kernel.ffm.NativeTrainingKernels;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -25,6 +26,7 @@ public final class CpuBackend implements Backend {
     private final NativeStream stream;
     private final String name;
     private final NativeKernels kernels;
+    private final NativeTrainingKernels training;
 
     /// @param threads  worker threads; 0 takes every core that the process may run on
     /// @throws KernelException if the library cannot be loaded or refuses
@@ -39,6 +41,7 @@ public final class CpuBackend implements Backend {
         this.name = "cpu-" + library.isa();
         try {
             this.kernels = new NativeKernels(stream, name, arena);
+            this.training = new NativeTrainingKernels(stream, name);
         } catch (RuntimeException | Error e) {
             stream.close();
             arena.close();
@@ -58,7 +61,7 @@ public final class CpuBackend implements Backend {
 
     @Override
     public TrainingKernels training() {
-        throw new UnsupportedOperationException("no operations of training are bound on " + name);
+        return training;
     }
 
     @Override
