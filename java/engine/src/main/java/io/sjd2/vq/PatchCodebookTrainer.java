@@ -10,8 +10,8 @@ import java.util.function.LongFunction;
 /// Most patches of a drawing are plain background, and k-means left to itself would spend its codes on the shades of
 /// it. So patches are sorted into *quiet* ones, with little contrast, and *busy* ones; each kind is thinned to its own
 /// number of samples and clustered with its own number of codes. Quiet codes come first in the table. Among busy
-/// patches the squared error counts in proportion to the standard deviation within the patch, or the edge of a white shape on light
-/// paper would get no codes beside that of a black one.
+/// patches a squared error is divided by the standard deviation within the patch, or the edge of a white shape on
+/// light paper would get no codes beside that of a black one.
 ///
 /// Source of the start: k-means++, each new centre drawn with a chance proportional to the squared distance from the
 /// nearest one so far. Sums run in one fixed order in f64, on one thread.
@@ -82,10 +82,9 @@ public final class PatchCodebookTrainer {
     }
 
     /// Trains a table.
-    /// @param images gives picture 0 to `settings.images() - 1`, whose sides are multiples of the patch; called once per
-    /// picture, in order
+    /// @param images gives picture 0 to `settings.images() - 1`, in order; sides are multiples of the patch
     /// @return `[codes, patch, patch, 3]` in [-1, 1]
-    /// @throws IllegalArgumentException if a picture has the wrong size, or different patches are fewer than codes
+    /// @throws IllegalArgumentException if a picture has the wrong size or patches do not suffice for the codes
     public static float[] train(LongFunction<RgbImage> images, Settings settings) {
         return new PatchCodebookTrainer(settings).train(images);
     }
