@@ -9,6 +9,7 @@
 // vdpbf16ps reaches half the rate of f32 multiply-adds, that is the faster way even in the avx512-bf16 set.
 #include "layout.h"
 #include "threads.h"
+#include "tiles.h"
 #include "vec.h"
 
 namespace sjd2::SJD2_ISA {
@@ -25,6 +26,7 @@ constexpr int64_t kGroupColumns = kVectors * kLanes;           // outputs of one
 constexpr int64_t kGroupPanels = kGroupColumns / kPanel;       // 2 panels with 512-bit vectors, else 1
 constexpr int64_t kChunk = 256;                                // inputs whose weights stay in the first-level cache
 constexpr int64_t kBytesPerTask = 48 * 1024;                   // weights worth handing to another thread
+constexpr int64_t kTilePrefetch = 4096;                        // the same, where whole tiles are loaded
 constexpr int64_t kPrefetchBytes = 2048;                       // ahead in each panel while weights stream from memory
 
 struct Product {
@@ -55,13 +57,6 @@ struct Blocks {
   Blocks(int64_t n, int64_t highest) : rows(n), count(div_up(n, highest)) {}
   int64_t begin(int64_t i) const { return rows * i / count; }
   int64_t height(int64_t i) const { return begin(i + 1) - begin(i); }
-};
-
-template <typename T>
-struct Weights {
-  const T* panel;
-  int64_t stride;  // elements between panels
-  SJD2_INLINE void prefetch(const T* p) { __builtin_prefetch(p, 0, 3); }
 };
 
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
@@ -247,6 +242,179 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
   return SJD2_OK;
 }
 
+#if defined(__AMX_BF16__)
+
+// bf16 with tiles. Up to six blocks of up to 16 rows keep their sums in tiles, so that each weight tile is loaded once for
+// 96 rows; with few rows several panels advance together instead, which hides the latency of the chain of products.
+// Every output is still one chain of tile products along k.
+
+// c [blocks][16 rows][panels * 16] from a [depth / 32][blocks][rows][32]; tile 6 is a's, tile 7 the weights'.
+template <int kBlocks, int kPanels>
+void multiply_tiles(float* c, int64_t block_rows, const uint16_t* a, int64_t a_step, const uint16_t* w,
+                    int64_t panel_stride, int64_t depth) {
+  static_assert(kBlocks * kPanels <= 6);
+  constexpr int64_t kStride = kPanels * kPanel;
+  _tile_zero(0);
+  if constexpr (kBlocks * kPanels > 1) _tile_zero(1);
+  if constexpr (kBlocks * kPanels > 2) _tile_zero(2);
+  if constexpr (kBlocks * kPanels > 3) _tile_zero(3);
+  if constexpr (kBlocks * kPanels > 4) _tile_zero(4);
+  if constexpr (kBlocks * kPanels > 5) _tile_zero(5);
+  const int64_t a_block = block_rows * kTileDepth;
+  for (int64_t k = 0; k < depth; k += kTileDepth, a += a_step) {
+    const uint16_t* b = w + k * kPanel;
+    for (int p = 0; p < kPanels; ++p) {
+      const auto* ahead = reinterpret_cast<const char*>(b + p * panel_stride) + kTilePrefetch;
+#pragma GCC unroll 16
+      for (int line = 0; line < 16; ++line) prefetch_line(ahead + line * 64);
+    }
+    if constexpr (kBlocks == 1) {
+      _tile_loadd(6, a, 64);
+      _tile_loadd(7, b, 64);
+      _tile_dpbf16ps(0, 6, 7);
+      if constexpr (kPanels > 1) {
+        _tile_loadd(7, b + panel_stride, 64);
+        _tile_dpbf16ps(1, 6, 7);
+      }
+      if constexpr (kPanels > 2) {
+        _tile_loadd(7, b + 2 * panel_stride, 64);
+        _tile_dpbf16ps(2, 6, 7);
+      }
+      if constexpr (kPanels > 3) {
+        _tile_loadd(7, b + 3 * panel_stride, 64);
+        _tile_dpbf16ps(3, 6, 7);
+      }
+    } else if constexpr (kPanels == 1) {
+      _tile_loadd(7, b, 64);
+      _tile_loadd(6, a, 64);
+      _tile_dpbf16ps(0, 6, 7);
+      _tile_loadd(6, a + a_block, 64);
+      _tile_dpbf16ps(1, 6, 7);
+      if constexpr (kBlocks > 2) {
+        _tile_loadd(6, a + 2 * a_block, 64);
+        _tile_dpbf16ps(2, 6, 7);
+      }
+      if constexpr (kBlocks > 3) {
+        _tile_loadd(6, a + 3 * a_block, 64);
+        _tile_dpbf16ps(3, 6, 7);
+      }
+      if constexpr (kBlocks > 4) {
+        _tile_loadd(6, a + 4 * a_block, 64);
+        _tile_dpbf16ps(4, 6, 7);
+      }
+      if constexpr (kBlocks > 5) {
+        _tile_loadd(6, a + 5 * a_block, 64);
+        _tile_dpbf16ps(5, 6, 7);
+      }
+    } else {
+      static_assert(kBlocks == 2 && kPanels == 2);
+      // Two by two: tiles 4 and 5 are free for a second left and right factor.
+      _tile_loadd(6, a, 64);
+      _tile_loadd(7, b, 64);
+      _tile_dpbf16ps(0, 6, 7);
+      _tile_loadd(5, a + a_block, 64);
+      _tile_dpbf16ps(2, 5, 7);
+      _tile_loadd(7, b + panel_stride, 64);
+      _tile_dpbf16ps(1, 6, 7);
+      _tile_dpbf16ps(3, 5, 7);
+    }
+  }
+  const int64_t c_block = block_rows * kStride;
+  if constexpr (kPanels > 1) {
+    // Tile block * panels + panel.
+    _tile_stored(0, c, kStride * 4);
+    _tile_stored(1, c + kPanel, kStride * 4);
+    if constexpr (kBlocks == 2) {
+      _tile_stored(2, c + c_block, kStride * 4);
+      _tile_stored(3, c + c_block + kPanel, kStride * 4);
+    } else {
+      if constexpr (kPanels > 2) _tile_stored(2, c + 2 * kPanel, kStride * 4);
+      if constexpr (kPanels > 3) _tile_stored(3, c + 3 * kPanel, kStride * 4);
+    }
+  } else {
+    _tile_stored(0, c, kStride * 4);
+    if constexpr (kBlocks > 1) _tile_stored(1, c + c_block, kStride * 4);
+    if constexpr (kBlocks > 2) _tile_stored(2, c + 2 * c_block, kStride * 4);
+    if constexpr (kBlocks > 3) _tile_stored(3, c + 3 * c_block, kStride * 4);
+    if constexpr (kBlocks > 4) _tile_stored(4, c + 4 * c_block, kStride * 4);
+    if constexpr (kBlocks > 5) _tile_stored(5, c + 5 * c_block, kStride * 4);
+  }
+}
+
+using MultiplyTiles = void (*)(float*, int64_t, const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t);
+
+MultiplyTiles choose_tiles(int64_t blocks, int64_t panels) {
+  static constexpr MultiplyTiles kOneBlock[] = {multiply_tiles<1, 1>, multiply_tiles<1, 2>, multiply_tiles<1, 3>,
+                                                multiply_tiles<1, 4>};
+  static constexpr MultiplyTiles kOnePanel[] = {multiply_tiles<1, 1>, multiply_tiles<2, 1>, multiply_tiles<3, 1>,
+                                                multiply_tiles<4, 1>, multiply_tiles<5, 1>, multiply_tiles<6, 1>};
+  if (blocks == 1) return kOneBlock[panels - 1];
+  if (blocks == 2 && panels == 2) return multiply_tiles<2, 2>;
+  return kOnePanel[blocks - 1];
+}
+
+int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t* x, const uint16_t* w) {
+  const int64_t rows = product.live.count;
+  const int64_t depth = padded_depth(product.n_in, true), steps = depth / kTileDepth;
+  // Blocks of one height; the last may reach beyond the rows, into rows of zeros that are not written.
+  const int64_t blocks = div_up(rows, 16), height = div_up(rows, blocks);
+  // Super-blocks of at most six blocks, as even as they come.
+  const Blocks supers(blocks, 6);
+  // x as [super-block][depth / 32][blocks][height][32]: every tile is one run of memory.
+  auto* packed = static_cast<uint16_t*>(call_scratch(stream, 0, blocks * height * depth * 2));
+  if (packed == nullptr) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
+  const auto pack = [&](int64_t block) {
+    int64_t super = block * supers.count / blocks;
+    while (supers.begin(super) > block) --super;
+    while (supers.begin(super + 1) <= block) ++super;
+    const int64_t first = supers.begin(super), step = supers.height(super) * height * kTileDepth;
+    uint16_t* target = packed + first * height * depth + (block - first) * height * kTileDepth;
+    for (int64_t r = 0; r < height; ++r) {
+      const int64_t row = block * height + r;
+      const uint16_t* source = row < rows ? x + product.live[row] * product.n_in : nullptr;
+      for (int64_t s = 0; s < steps; ++s) {
+        uint16_t* run = target + s * step + r * kTileDepth;
+        const int64_t n = source != nullptr ? min64(kTileDepth, product.n_in - s * kTileDepth) : 0;
+        if (n == kTileDepth) {
+          std::memcpy(run, source + s * kTileDepth, kTileDepth * 2);
+        } else {
+          std::memset(run, 0, kTileDepth * 2);
+          if (n > 0) std::memcpy(run, source + s * kTileDepth, static_cast<size_t>(n) * 2);
+        }
+      }
+    }
+  };
+  if (rows * depth < 65536) {
+    for (int64_t block = 0; block < blocks; ++block) pack(block);
+  } else {
+    parallel_for(stream, blocks, pack);
+  }
+
+  const int64_t panels = div_up(product.n_out, kPanel), panel_stride = kPanel * depth;
+  const int64_t together = blocks == 1 ? 4 : blocks == 2 ? 2 : 1;
+  const int64_t groups = div_up(panels, together);
+  const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / (together * panel_stride * 2)));
+  parallel_for(stream, tasks, [&](int64_t task) {
+    alignas(64) float sums[6 * 16 * kPanel];
+    const Tiles tiles(height);
+    const Part part = part_of(groups, task, tasks);
+    for (int64_t panel = part.begin * together; panel < min64(part.end * together, panels); panel += together) {
+      const int64_t count = min64(together, panels - panel);
+      for (int64_t super = 0; super < supers.count; ++super) {
+        const int64_t first = supers.begin(super), n = supers.height(super);
+        // An odd panel of the two-by-two shape comes last, alone.
+        choose_tiles(n, count)(sums, height, packed + first * height * depth, n * height * kTileDepth,
+                               w + panel * panel_stride, panel_stride, depth);
+        product.write(sums, count * kPanel, first * height, min64(n * height, rows - first * height), panel * kPanel,
+                      count * kPanel);
+      }
+    }
+  });
+  return SJD2_OK;
+}
+
+#endif  // __AMX_BF16__
+
 }  // namespace
 
 int32_t matmul_f32(sjd2_stream stream, float* out, const float* x, const float* w, const float* bias,
@@ -264,7 +432,11 @@ int32_t matmul_bf16(sjd2_stream stream, float* out, const uint16_t* x, const uin
   Product product = {out, bias, {}, n_out, n_in, accumulate};
   const int32_t found = find_live_rows(stream, &product.live, sequences, batch, max_window);
   if (found != SJD2_OK || product.live.count == 0) return found;
+#if defined(__AMX_BF16__)
+  return matmul_tiles(stream, product, x, w);
+#else
   return matmul_vectors(stream, product, x, w);
+#endif
 }
 
 }  // namespace sjd2::SJD2_ISA
