@@ -5,10 +5,11 @@ import java.nio.ByteBuffer;
 import java.nio.channels.FileChannel;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.AccessDeniedException;
+import java.nio.file.DirectoryIteratorException;
 import java.nio.file.DirectoryStream;
 import java.nio.file.FileAlreadyExistsException;
 import java.nio.file.Files;
-import java.nio.file.InvalidPathException;
+import java.nio.file.LinkOption;
 import java.nio.file.NoSuchFileException;
 import java.nio.file.NotDirectoryException;
 import java.nio.file.Path;
@@ -49,16 +50,17 @@ public final class AtomicFiles {
     ///
     /// @throws IOException naming the target and the reason, when its folder is missing, full or not writable
     public static void write(Path target, Content content) throws IOException {
-        Path temporary = writeBeside(target, content);
+        Path destination = destination(target);
+        Path temporary = writeBeside(destination, content);
         try {
-            Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+            Files.move(temporary, destination, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
         } catch (IOException e) {
             discard(temporary, e);
             throw unwritable(target, e);
         } finally {
             UNFINISHED.remove(temporary);
         }
-        forceFolder(target);
+        forceFolder(destination);
     }
 
     /// Replaces `target` by `bytes`.
@@ -86,7 +88,12 @@ public final class AtomicFiles {
                 } catch (FileAlreadyExistsException e) {
                     continue; // somebody else took the name between the look and the claim: look again
                 }
-                Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+                try {
+                    Files.move(temporary, target, StandardCopyOption.ATOMIC_MOVE, StandardCopyOption.REPLACE_EXISTING);
+                } catch (IOException e) {
+                    discard(target, e);
+                    throw e;
+                }
                 forceFolder(target);
                 return target;
             }
@@ -102,7 +109,7 @@ public final class AtomicFiles {
     /// reserved; [#writeUnique] closes that gap.
     public static Path uniqueName(Path folder, String stem, String extension) {
         Path candidate = folder.resolve(stem + "." + extension);
-        for (long n = 2; Files.exists(candidate, java.nio.file.LinkOption.NOFOLLOW_LINKS); n++) {
+        for (long n = 2; Files.exists(candidate, LinkOption.NOFOLLOW_LINKS); n++) {
             candidate = folder.resolve(stem + "-" + n + "." + extension);
         }
         return candidate;
@@ -134,17 +141,19 @@ public final class AtomicFiles {
         }
     }
 
+    /// Where the bytes go: a link to a file stays a link. Renaming over a device or a pipe would destroy it, so those
+    /// are refused.
+    private static Path destination(Path target) throws IOException {
+        if (target.getFileName() == null || Files.exists(target) && !Files.isRegularFile(target)) {
+            throw new IOException(target + ": is not a regular file; give the name of a file to write");
+        }
+        return Files.isSymbolicLink(target) && Files.exists(target) ? target.toRealPath() : target;
+    }
+
     private static Path writeBeside(Path target, Content content) throws IOException {
-        Path name = target.getFileName();
-        if (name == null) {
-            throw new IOException(target + ": is not the name of a file; give the name of a file to write");
-        }
-        if (Files.isDirectory(target)) {
-            throw new IOException(target + ": is a folder; give the name of a file to write");
-        }
         removeStale(target);
         Path temporary = target.resolveSibling(
-                temporaryPrefix(name) + ProcessHandle.current().pid() + "-" + SERIAL.incrementAndGet());
+                temporaryPrefix(target) + ProcessHandle.current().pid() + "-" + SERIAL.incrementAndGet());
         installHook();
         UNFINISHED.add(temporary);
         try {
@@ -166,8 +175,8 @@ public final class AtomicFiles {
         }
     }
 
-    private static String temporaryPrefix(Path name) {
-        return "." + name + ".tmp-";
+    private static String temporaryPrefix(Path target) {
+        return "." + target.getFileName() + ".tmp-";
     }
 
     /// Removes what earlier processes, now dead, left beside `target`. The age limit is for folders shared between
@@ -177,7 +186,7 @@ public final class AtomicFiles {
         if (folder == null || !Files.isDirectory(folder)) {
             return; // the open that follows reports the missing folder
         }
-        String prefix = temporaryPrefix(target.getFileName());
+        String prefix = temporaryPrefix(target);
         try (DirectoryStream<Path> leftovers =
                 Files.newDirectoryStream(folder, p -> p.getFileName().toString().startsWith(prefix))) {
             for (Path leftover : leftovers) {
@@ -185,6 +194,8 @@ public final class AtomicFiles {
                     Files.deleteIfExists(leftover);
                 }
             }
+        } catch (DirectoryIteratorException e) {
+            throw e.getCause();
         } catch (AccessDeniedException e) {
             // A folder may be writable and yet not readable: nothing can be tidied there, and nothing need be.
             System.getLogger(AtomicFiles.class.getName())
@@ -198,11 +209,15 @@ public final class AtomicFiles {
         if (dash <= 0 || !rest.chars().allMatch(c -> c == '-' || c >= '0' && c <= '9') || dash > 18) {
             return false;
         }
-        if (ProcessHandle.of(Long.parseLong(rest.substring(0, dash))).isPresent() || !Files.exists(leftover)) {
+        if (ProcessHandle.of(Long.parseLong(rest.substring(0, dash))).isPresent()) {
             return false;
         }
-        Instant modified = Files.getLastModifiedTime(leftover).toInstant();
-        return modified.isBefore(Instant.now().minus(STALE_AFTER));
+        try {
+            Instant modified = Files.getLastModifiedTime(leftover).toInstant();
+            return modified.isBefore(Instant.now().minus(STALE_AFTER));
+        } catch (NoSuchFileException e) {
+            return false; // another writer was faster
+        }
     }
 
     private static void installHook() throws IOException {
@@ -260,16 +275,5 @@ public final class AtomicFiles {
             default -> cause.getMessage() + "; choose another place or free some space";
         };
         return new IOException(target + ": cannot be written: " + reason, cause);
-    }
-
-    /// The path that `text` names, or an argument error that says what is wrong with it.
-    ///
-    /// @throws IllegalArgumentException if the text cannot be a path on this system
-    public static Path path(String text) {
-        try {
-            return Path.of(text);
-        } catch (InvalidPathException e) {
-            throw new IllegalArgumentException("\"" + text + "\" is not a path: " + e.getReason(), e);
-        }
     }
 }

@@ -4,7 +4,10 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import java.io.IOException;
+import java.net.StandardProtocolFamily;
+import java.net.UnixDomainSocketAddress;
 import java.nio.ByteBuffer;
+import java.nio.channels.ServerSocketChannel;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.nio.file.attribute.FileTime;
@@ -16,6 +19,7 @@ import java.util.concurrent.Executors;
 import java.util.concurrent.Future;
 import java.util.stream.IntStream;
 import java.util.stream.Stream;
+import org.assertj.core.api.Condition;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 
@@ -63,11 +67,25 @@ class AtomicFilesTest {
         Path missing = folder.resolve("no/such/a.txt");
         assertThatThrownBy(() -> AtomicFiles.write(missing, "x"))
                 .hasMessageContaining(missing + ": cannot be written: its folder does not exist");
-        assertThatThrownBy(() -> AtomicFiles.write(folder, "x")).hasMessageContaining("is a folder");
+        assertThatThrownBy(() -> AtomicFiles.write(folder, "x")).hasMessageContaining("is not a regular file");
         Path file = Files.writeString(folder.resolve("file"), "x");
         assertThatThrownBy(() -> AtomicFiles.write(file.resolve("a.txt"), "x"))
                 .hasMessageContaining("cannot be written");
-        assertThatThrownBy(() -> AtomicFiles.path("a\0b")).isInstanceOf(IllegalArgumentException.class);
+    }
+
+    @Test
+    void aLinkStaysALinkAndASocketASocket() throws IOException {
+        Path file = Files.writeString(folder.resolve("file"), "old");
+        Path link = Files.createSymbolicLink(folder.resolve("link"), file);
+        AtomicFiles.write(link, "new");
+        assertThat(link).isSymbolicLink();
+        assertThat(file).hasContent("new");
+        Path socket = folder.resolve("socket");
+        try (ServerSocketChannel server = ServerSocketChannel.open(StandardProtocolFamily.UNIX)) {
+            server.bind(UnixDomainSocketAddress.of(socket));
+            assertThatThrownBy(() -> AtomicFiles.write(socket, "x")).hasMessageContaining("is not a regular file");
+            assertThat(socket).exists().isNot(new Condition<>(Files::isRegularFile, "a regular file"));
+        }
     }
 
     @Test
@@ -138,8 +156,8 @@ class AtomicFilesTest {
         public static void main(String[] arguments) throws IOException {
             AtomicFiles.write(Path.of(arguments[0]), (AtomicFiles.Content) channel -> {
                 channel.write(ByteBuffer.wrap(new byte[1000]));
-                if (Files.list(Path.of(arguments[0]).getParent()).count() == 1) {
-                    System.out.println("half written");
+                try (Stream<Path> files = Files.list(Path.of(arguments[0]).getParent())) {
+                    System.out.println(files.count() == 1 ? "half written" : "nothing there");
                 }
                 System.exit(3);
             });
