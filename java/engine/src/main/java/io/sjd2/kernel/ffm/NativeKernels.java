@@ -191,7 +191,7 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) EMBED.invokeExact(
-                    table.dtype() == DType.F32 ? embedF32 : embedBf16,
+                    byDtype(table, embedF32, embedBf16),
                     stream.handle(),
                     out.data(),
                     table.data(),
@@ -245,7 +245,7 @@ public final class NativeKernels implements Kernels {
     @Override
     public void rmsNorm(Tensor out, Tensor x, Tensor weight, @Nullable StateBlock state, float eps) {
         KernelArguments.rmsNorm(out, x, weight, state, eps);
-        normalise(out.dtype() == DType.F32 ? rmsNormF32 : rmsNormBf16, "rmsNorm", out, x, weight, state, eps);
+        normalise(byDtype(out, rmsNormF32, rmsNormBf16), "rmsNorm", out, x, weight, state, eps);
     }
 
     @Override
@@ -286,13 +286,13 @@ public final class NativeKernels implements Kernels {
     @Override
     public void round(Tensor out, Tensor x, @Nullable StateBlock state) {
         KernelArguments.round(out, x, state);
-        rowwise(out.dtype() == DType.F32 ? roundF32 : roundBf16, "round", out, x, state);
+        rowwise(byDtype(out, roundF32, roundBf16), "round", out, x, state);
     }
 
     @Override
     public void swiglu(Tensor out, Tensor gateUp, @Nullable StateBlock state) {
         KernelArguments.swiglu(out, gateUp, state);
-        rowwise(out.dtype() == DType.F32 ? swigluF32 : swigluBf16, "swiglu", out, gateUp, state);
+        rowwise(byDtype(out, swigluF32, swigluBf16), "swiglu", out, gateUp, state);
     }
 
     private void rowwise(MemorySegment symbol, String operation, Tensor out, Tensor x, @Nullable StateBlock state) {
@@ -324,7 +324,7 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) MATMUL.invokeExact(
-                    w.dtype() == DType.F32 ? matmulF32 : matmulBf16,
+                    byDtype(w, matmulF32, matmulBf16),
                     stream.handle(),
                     out.data(),
                     x.data(),
@@ -358,16 +358,16 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) ROPE_APPEND.invokeExact(
-                    q.dtype() == DType.F32 ? ropeAppendF32 : ropeAppendBf16,
+                    byDtype(q, ropeAppendF32, ropeAppendBf16),
                     stream.handle(),
                     q.data(),
                     kCache.data(),
                     vCache.data(),
                     qkv.data(),
-                    qkNorm == null ? MemorySegment.NULL : qkNorm.qWeight().data(),
-                    qkNorm == null ? MemorySegment.NULL : qkNorm.qBias().data(),
-                    qkNorm == null ? MemorySegment.NULL : qkNorm.kWeight().data(),
-                    qkNorm == null ? MemorySegment.NULL : qkNorm.kBias().data(),
+                    data(qkNorm == null ? null : qkNorm.qWeight()),
+                    data(qkNorm == null ? null : qkNorm.qBias()),
+                    data(qkNorm == null ? null : qkNorm.kWeight()),
+                    data(qkNorm == null ? null : qkNorm.kBias()),
                     rope.data(),
                     state.sequences().data(),
                     (long) state.batch(),
@@ -395,7 +395,7 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) ATTENTION.invokeExact(
-                    q.dtype() == DType.F32 ? attentionF32 : attentionBf16,
+                    byDtype(q, attentionF32, attentionBf16),
                     stream.handle(),
                     out.data(),
                     q.data(),
@@ -423,7 +423,7 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) GELU.invokeExact(
-                    out.dtype() == DType.F32 ? geluF32 : geluBf16,
+                    byDtype(out, geluF32, geluBf16),
                     stream.handle(),
                     out.data(),
                     x.data(),
@@ -448,7 +448,7 @@ public final class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) WINDOW_INPUT.invokeExact(
-                    table.dtype() == DType.F32 ? windowInputF32 : windowInputBf16,
+                    byDtype(table, windowInputF32, windowInputBf16),
                     stream.handle(),
                     input.data(),
                     data(window.noisy()),
@@ -457,11 +457,11 @@ public final class NativeKernels implements Kernels {
                     window.tokens().data(),
                     table.data(),
                     data(embeddings.tokenRows()),
-                    noise == null ? MemorySegment.NULL : noise.mean().data(),
-                    noise == null ? MemorySegment.NULL : noise.std().data(),
-                    noise == null ? MemorySegment.NULL : noise.levelEmbed().data(),
-                    noise == null ? MemorySegment.NULL : noise.lambda().data(),
-                    noise == null ? MemorySegment.NULL : noise.alpha().data(),
+                    data(noise == null ? null : noise.mean()),
+                    data(noise == null ? null : noise.std()),
+                    data(noise == null ? null : noise.levelEmbed()),
+                    data(noise == null ? null : noise.lambda()),
+                    data(noise == null ? null : noise.alpha()),
                     data(window.forced()),
                     (long) state.images(),
                     (long) state.maxWindow(),
@@ -612,6 +612,11 @@ public final class NativeKernels implements Kernels {
         if (status != 0 || SYNC) {
             finish(status, operation, out);
         }
+    }
+
+    /// Not a conditional in place: as an argument of `invokeExact` its type would be `Object`.
+    private static MemorySegment byDtype(Tensor t, MemorySegment f32, MemorySegment bf16) {
+        return t.dtype() == DType.F32 ? f32 : bf16;
     }
 
     private static MemorySegment data(@Nullable Tensor t) {
