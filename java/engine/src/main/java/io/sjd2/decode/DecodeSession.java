@@ -1,0 +1,178 @@
+package io.sjd2.decode;
+
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.DraftEmbeddings;
+import io.sjd2.kernel.StateBlock;
+import io.sjd2.kernel.StateBlock.ImageField;
+import io.sjd2.kernel.StateBlock.SequenceField;
+import io.sjd2.kernel.WindowState;
+import io.sjd2.model.ForwardPass;
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import org.jspecify.annotations.Nullable;
+
+/// Everything that one decode allocates, and the phases of an iteration over it.
+///
+/// Owns its memory; {@link #close} waits for the backend first. Confined to the backend's thread.
+final class DecodeSession implements AutoCloseable {
+    private final ForwardPass forward;
+    private final Backend backend;
+    private final Arena arena;
+    private final DecodeRequest request;
+    private final DraftEmbeddings embeddings;
+    private final StateBlock state;
+    private final WindowState slots;
+    private final Tensor input;
+    private final Tensor logits;
+
+    /// Sets up a decode that has committed nothing.
+    ///
+    /// @throws IllegalArgumentException if the options need what the model cannot do, or a forced token is a sampled code
+    DecodeSession(ForwardPass forward, DecodeRequest request, DecodeOptions options) {
+        this.forward = forward;
+        this.backend = forward.backend();
+        this.request = request;
+        int window = options.effectiveWindow(request.length());
+        int levels = options.effectiveLevels();
+        int images = request.images().size();
+        int codes = forward.codes();
+        checkForced(request.forced(), codes);
+        this.embeddings = forward.embeddings(levels);
+        this.arena = Arena.ofConfined();
+        try {
+            this.state = new StateBlock(backend, arena, request.batch(), images, window);
+            this.slots = WindowState.allocate(
+                    backend,
+                    arena,
+                    images,
+                    window,
+                    request.length(),
+                    codes,
+                    forward.hiddenSize(),
+                    levels > 0,
+                    request.forced() != null);
+            this.input = backend.allocate(arena, DType.F32, images, window, forward.hiddenSize());
+            this.logits = backend.allocate(arena, DType.F32, request.batch(), window, codes);
+            uploadForced(slots.forced(), request.forced());
+            for (int image = 0; image < images; image++) {
+                start(image, options, window, levels);
+            }
+            state.push();
+        } catch (RuntimeException | Error e) {
+            arena.close();
+            throw e;
+        }
+    }
+
+    private static void checkForced(int @Nullable [] forced, int codes) {
+        for (int position = 0; forced != null && position < forced.length; position++) {
+            if (forced[position] != -1 && forced[position] < codes) {
+                throw new IllegalArgumentException("forced[" + position + "] is " + forced[position]
+                        + ", expected -1 or a local id from " + codes + " on: lower ids are sampled codes");
+            }
+        }
+    }
+
+    private void uploadForced(@Nullable Tensor target, int @Nullable [] forced) {
+        if (target != null && forced != null) {
+            backend.upload(target, arena.allocateFrom(ValueLayout.JAVA_INT, forced));
+        }
+    }
+
+    private void start(int image, DecodeOptions options, int window, int levels) {
+        DecodeRequest.Image wanted = request.images().get(image);
+        SamplingOptions sampling = options.sampling();
+        state.set(image, ImageField.SEED_LOW, (int) wanted.seed());
+        state.set(image, ImageField.SEED_HIGH, (int) (wanted.seed() >>> 32));
+        state.set(image, ImageField.INDEX, wanted.index());
+        state.set(image, ImageField.LENGTH, request.length());
+        state.set(image, ImageField.WINDOW, window);
+        state.set(image, ImageField.LEVELS, levels);
+        state.set(image, ImageField.DECODER, options.decoder().kind().ordinal());
+        state.set(image, ImageField.SAMPLER, sampling.sampler().ordinal());
+        state.set(image, ImageField.TOP_K, sampling.topK());
+        state.setFloat(image, ImageField.TOP_P, sampling.topP());
+        state.setFloat(image, ImageField.TEMPERATURE, sampling.temperature());
+        state.setFloat(image, ImageField.GUIDANCE, sampling.guidance());
+        state.set(image, ImageField.COND, wanted.cond());
+        state.set(image, ImageField.UNCOND, wanted.uncond());
+        place(image, 0);
+    }
+
+    /// Sets how many positions of an image are final and where its sequences stand; needs a {@link StateBlock#push}.
+    private void place(int image, int committed) {
+        DecodeRequest.Image wanted = request.images().get(image);
+        state.set(image, ImageField.COMMITTED, committed);
+        int rows = Math.min(state.maxWindow(), request.length() - committed);
+        placeSequence(wanted.cond(), image, committed, rows);
+        if (wanted.uncond() >= 0) {
+            placeSequence(wanted.uncond(), image, committed, rows);
+        }
+    }
+
+    private void placeSequence(int sequence, int image, int committed, int rows) {
+        int entries = forward.promptLength(sequence) + committed;
+        state.set(sequence, SequenceField.KV_LEN, entries);
+        state.set(sequence, SequenceField.POSITION, entries);
+        state.set(sequence, SequenceField.ROWS, rows);
+        state.set(sequence, SequenceField.IMAGE, image);
+    }
+
+    /// Moves every image to `committed` positions, whatever they hold, and forgets failures: for timing passes, where the
+    /// values do not matter.
+    void moveTo(int committed) {
+        for (int image = 0; image < state.images(); image++) {
+            state.set(image, ImageField.STATUS, 0);
+            place(image, committed);
+        }
+        state.push();
+    }
+
+    /// First phase of an iteration: drafts become inputs.
+    void prepare() {
+        backend.kernels().windowInput(input, slots, embeddings, state);
+    }
+
+    /// Second phase: the model.
+    void predict() {
+        forward.run(input, logits, slots, state);
+    }
+
+    /// Third phase: targets, verification, and the wait for the device.
+    void verify() {
+        backend.kernels().targetProbs(slots, logits, state);
+        backend.kernels().verify(slots, state);
+        state.pull();
+    }
+
+    StateBlock state() {
+        return state;
+    }
+
+    /// Committed tokens, `[images][length]`.
+    int[][] tokens() {
+        int images = state.images();
+        int length = request.length();
+        MemorySegment host = arena.allocate(slots.tokens().bytes(), ValueLayout.JAVA_INT.byteAlignment());
+        backend.download(host, slots.tokens());
+        int[][] tokens = new int[images][length];
+        for (int image = 0; image < images; image++) {
+            MemorySegment.copy(
+                    host, ValueLayout.JAVA_INT, (long) image * length * Integer.BYTES, tokens[image], 0, length);
+        }
+        return tokens;
+    }
+
+    @Override
+    public void close() {
+        try {
+            // Memory must not go while a kernel is still running.
+            backend.synchronize();
+        } finally {
+            arena.close();
+        }
+    }
+}
