@@ -26,15 +26,20 @@ public final class Reports {
         json.put("levels", statistics.levels());
         json.put("passes", statistics.passes());
         json.put("tokens", statistics.tokens());
-        json.put("step_compression", statistics.stepCompression());
-        json.put("seconds", seconds(statistics));
-        json.put("ms_per_pass", statistics.msPerPass());
-        json.put("prefill_seconds", statistics.prefillSeconds());
-        json.put("decode_seconds", statistics.seconds());
-        json.put("image_seconds", statistics.decodeImageSeconds());
+        json.put("step_compression", rounded(statistics.stepCompression()));
+        json.put("seconds", rounded(seconds(statistics)));
+        json.put("ms_per_pass", rounded(statistics.msPerPass()));
+        json.put("prefill_seconds", rounded(statistics.prefillSeconds()));
+        json.put("decode_seconds", rounded(statistics.seconds()));
+        json.put("image_seconds", rounded(statistics.decodeImageSeconds()));
         json.put("warnings", image.warnings());
         json.put("image", file.toString());
         return json;
+    }
+
+    /// To six decimals: microseconds are finer than any clock is steady.
+    private static double rounded(double value) {
+        return Math.round(value * 1e6) / 1e6;
     }
 
     /// From the prompt's pass to pixels, in seconds of wall time, shared by the pictures of a batch.

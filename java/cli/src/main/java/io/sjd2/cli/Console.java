@@ -31,6 +31,7 @@ final class Console {
     /// Drops notes and progress from now on; warnings and errors stay.
     void quiet(boolean value) {
         quiet = value;
+        ConsoleLoggerFinder.lowest(value ? System.Logger.Level.WARNING : System.Logger.Level.INFO);
     }
 
     /// Says what is going on.
