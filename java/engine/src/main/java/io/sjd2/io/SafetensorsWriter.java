@@ -28,6 +28,7 @@ import java.util.regex.Pattern;
 public final class SafetensorsWriter {
     private static final int CHUNK_BYTES = 1 << 20;
     private static final int ALIGNMENT = 8;
+    private static final int MAX_DIGITS = 19;
     private static final Pattern OUR_FILES = Pattern.compile("model(-[0-9]{5}-of-[0-9]{5})?\\.safetensors");
 
     private record Item(String name, String dtype, long[] shape, long bytes, Values values) {}
@@ -176,13 +177,13 @@ public final class SafetensorsWriter {
     private List<List<Item>> split(long maxFileBytes) {
         List<List<Item>> shards = new ArrayList<>();
         List<Item> shard = new ArrayList<>();
-        // The header grows with each tensor by at most its name, escaped, and a few numbers.
-        long empty = ALIGNMENT + header(List.of()).length;
+        long emptyHeader = header(List.of()).length;
+        long empty = Long.BYTES + emptyHeader;
         long used = empty;
         for (Item item : items.values()) {
-            long needed = item.bytes
-                    + header(List.of(item)).length
-                    + 2 * Long.toString(Long.MAX_VALUE).length();
+            // What the item adds to the header: its entry, its offsets at their longest, and padding.
+            long entry = header(List.of(item)).length - emptyHeader + 2 * MAX_DIGITS + ALIGNMENT;
+            long needed = item.bytes + entry;
             if (empty + needed > maxFileBytes) {
                 throw new IllegalArgumentException(item.name + ": needs " + (empty + needed)
                         + " bytes with its header, more than the limit of " + maxFileBytes + " for one file");

@@ -271,6 +271,18 @@ class SafetensorsTest {
         assertLayers();
     }
 
+    @Test
+    void longMetadataCountsOncePerShard() throws IOException {
+        SafetensorsWriter writer = new SafetensorsWriter().metadata("card", "x".repeat(5_000));
+        for (int i = 0; i < 40; i++) {
+            writer.addF32("t" + i, new long[] {10}, new float[10]);
+        }
+        assertThat(writer.writeFolder(folder, 12_000)).hasSize(1);
+        for (Path shard : writer.writeFolder(folder, 8_000)) {
+            assertThat(Files.size(shard)).isLessThanOrEqualTo(8_000);
+        }
+    }
+
     private void assertLayers() throws IOException {
         try (SafetensorsFolder opened = SafetensorsFolder.open(folder)) {
             assertThat(opened.names()).hasSize(10);
