@@ -244,113 +244,101 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
 
 #if defined(__AMX_BF16__)
 
-// bf16 with tiles. Up to six blocks of up to 16 rows keep their sums in tiles, so that each weight tile is loaded once for
-// 96 rows; with few rows several panels advance together instead, which hides the latency of the chain of products.
-// Every output is still one chain of tile products along k.
+// bf16 with tiles. Up to three blocks of up to 16 rows and two panels, six tiles of sums, advance together; with one block
+// four panels do, which hides the latency of the chain of products. Every output is one chain of tile products along k.
+// Tile loads from the second-level cache bound it (measured: 27 bytes a cycle), hence as square a shape as tiles allow.
 
-// c [blocks][16 rows][panels * 16] from a [depth / 32][blocks][rows][32]; tile 6 is a's, tile 7 the weights'.
+// c [blocks * block_rows][stride] = a [depth / 32][blocks][block_rows][32] times panels of weights. `ahead` is fetched in
+// passing, `lines` lines per 32 inputs in each panel.
+struct TileWork {
+  float* c;
+  int64_t stride, block_rows;
+  const uint16_t* a;
+  const uint16_t* w;
+  int64_t panel_stride, depth;
+  const char* ahead;
+  int64_t lines;
+};
+
 template <int kBlocks, int kPanels>
-void multiply_tiles(float* c, int64_t block_rows, const uint16_t* a, int64_t a_step, const uint16_t* w,
-                    int64_t panel_stride, int64_t depth) {
-  static_assert(kBlocks * kPanels <= 6);
-  constexpr int64_t kStride = kPanels * kPanel;
+void multiply_tiles(const TileWork& work) {
+  static_assert((kBlocks == 1 && kPanels <= 4) || (kBlocks <= 3 && kPanels <= 2));
+  const int64_t a_block = work.block_rows * kTileDepth, panel = work.panel_stride;
+  const uint16_t* a = work.a;
+  const char* ahead = work.ahead;
   _tile_zero(0);
-  if constexpr (kBlocks * kPanels > 1) _tile_zero(1);
-  if constexpr (kBlocks * kPanels > 2) _tile_zero(2);
-  if constexpr (kBlocks * kPanels > 3) _tile_zero(3);
-  if constexpr (kBlocks * kPanels > 4) _tile_zero(4);
-  if constexpr (kBlocks * kPanels > 5) _tile_zero(5);
-  const int64_t a_block = block_rows * kTileDepth;
-  for (int64_t k = 0; k < depth; k += kTileDepth, a += a_step) {
-    const uint16_t* b = w + k * kPanel;
-    for (int p = 0; p < kPanels; ++p) {
-      const auto* ahead = reinterpret_cast<const char*>(b + p * panel_stride) + kTilePrefetch;
-#pragma GCC unroll 16
-      for (int line = 0; line < 16; ++line) prefetch_line(ahead + line * 64);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  for (int64_t k = 0; k < work.depth; k += kTileDepth, a += kBlocks * a_block, ahead += work.lines * 64) {
+    const uint16_t* b = work.w + k * kPanel;
+    for (int64_t line = 0; line < work.lines; ++line) {
+      for (int p = 0; p < kPanels; ++p) prefetch_line(ahead + p * panel * 2 + line * 64);
     }
+    _tile_loadd(7, b, 64);
+    _tile_loadd(6, a, 64);
+    _tile_dpbf16ps(0, 6, 7);
     if constexpr (kBlocks == 1) {
-      _tile_loadd(6, a, 64);
-      _tile_loadd(7, b, 64);
-      _tile_dpbf16ps(0, 6, 7);
       if constexpr (kPanels > 1) {
-        _tile_loadd(7, b + panel_stride, 64);
+        _tile_loadd(7, b + panel, 64);
         _tile_dpbf16ps(1, 6, 7);
       }
       if constexpr (kPanels > 2) {
-        _tile_loadd(7, b + 2 * panel_stride, 64);
+        _tile_loadd(7, b + 2 * panel, 64);
         _tile_dpbf16ps(2, 6, 7);
       }
       if constexpr (kPanels > 3) {
-        _tile_loadd(7, b + 3 * panel_stride, 64);
+        _tile_loadd(7, b + 3 * panel, 64);
         _tile_dpbf16ps(3, 6, 7);
       }
-    } else if constexpr (kPanels == 1) {
-      _tile_loadd(7, b, 64);
-      _tile_loadd(6, a, 64);
-      _tile_dpbf16ps(0, 6, 7);
+    } else {
+      // Down the blocks with the first panel, up again with the second.
       _tile_loadd(6, a + a_block, 64);
       _tile_dpbf16ps(1, 6, 7);
       if constexpr (kBlocks > 2) {
         _tile_loadd(6, a + 2 * a_block, 64);
         _tile_dpbf16ps(2, 6, 7);
       }
-      if constexpr (kBlocks > 3) {
-        _tile_loadd(6, a + 3 * a_block, 64);
+      if constexpr (kPanels > 1) {
+        _tile_loadd(7, b + panel, 64);
+        if constexpr (kBlocks > 2) {
+          _tile_dpbf16ps(5, 6, 7);
+          _tile_loadd(6, a + a_block, 64);
+        }
+        _tile_dpbf16ps(4, 6, 7);
+        _tile_loadd(6, a, 64);
         _tile_dpbf16ps(3, 6, 7);
       }
-      if constexpr (kBlocks > 4) {
-        _tile_loadd(6, a + 4 * a_block, 64);
-        _tile_dpbf16ps(4, 6, 7);
-      }
-      if constexpr (kBlocks > 5) {
-        _tile_loadd(6, a + 5 * a_block, 64);
-        _tile_dpbf16ps(5, 6, 7);
-      }
-    } else {
-      static_assert(kBlocks == 2 && kPanels == 2);
-      // Two by two: tiles 4 and 5 are free for a second left and right factor.
-      _tile_loadd(6, a, 64);
-      _tile_loadd(7, b, 64);
-      _tile_dpbf16ps(0, 6, 7);
-      _tile_loadd(5, a + a_block, 64);
-      _tile_dpbf16ps(2, 5, 7);
-      _tile_loadd(7, b + panel_stride, 64);
-      _tile_dpbf16ps(1, 6, 7);
-      _tile_dpbf16ps(3, 5, 7);
     }
   }
-  const int64_t c_block = block_rows * kStride;
-  if constexpr (kPanels > 1) {
-    // Tile block * panels + panel.
-    _tile_stored(0, c, kStride * 4);
-    _tile_stored(1, c + kPanel, kStride * 4);
-    if constexpr (kBlocks == 2) {
-      _tile_stored(2, c + c_block, kStride * 4);
-      _tile_stored(3, c + c_block + kPanel, kStride * 4);
-    } else {
-      if constexpr (kPanels > 2) _tile_stored(2, c + 2 * kPanel, kStride * 4);
-      if constexpr (kPanels > 3) _tile_stored(3, c + 3 * kPanel, kStride * 4);
-    }
+  float* c = work.c;
+  const int64_t bytes = work.stride * 4, down = work.block_rows * work.stride;
+  _tile_stored(0, c, bytes);
+  if constexpr (kBlocks == 1) {
+    if constexpr (kPanels > 1) _tile_stored(1, c + kPanel, bytes);
+    if constexpr (kPanels > 2) _tile_stored(2, c + 2 * kPanel, bytes);
+    if constexpr (kPanels > 3) _tile_stored(3, c + 3 * kPanel, bytes);
   } else {
-    _tile_stored(0, c, kStride * 4);
-    if constexpr (kBlocks > 1) _tile_stored(1, c + c_block, kStride * 4);
-    if constexpr (kBlocks > 2) _tile_stored(2, c + 2 * c_block, kStride * 4);
-    if constexpr (kBlocks > 3) _tile_stored(3, c + 3 * c_block, kStride * 4);
-    if constexpr (kBlocks > 4) _tile_stored(4, c + 4 * c_block, kStride * 4);
-    if constexpr (kBlocks > 5) _tile_stored(5, c + 5 * c_block, kStride * 4);
+    _tile_stored(1, c + down, bytes);
+    if constexpr (kBlocks > 2) _tile_stored(2, c + 2 * down, bytes);
+    if constexpr (kPanels > 1) {
+      _tile_stored(3, c + kPanel, bytes);
+      _tile_stored(4, c + down + kPanel, bytes);
+      if constexpr (kBlocks > 2) _tile_stored(5, c + 2 * down + kPanel, bytes);
+    }
   }
 }
 
-using MultiplyTiles = void (*)(float*, int64_t, const uint16_t*, int64_t, const uint16_t*, int64_t, int64_t);
+using MultiplyTiles = void (*)(const TileWork&);
 
 MultiplyTiles choose_tiles(int64_t blocks, int64_t panels) {
   static constexpr MultiplyTiles kOneBlock[] = {multiply_tiles<1, 1>, multiply_tiles<1, 2>, multiply_tiles<1, 3>,
                                                 multiply_tiles<1, 4>};
-  static constexpr MultiplyTiles kOnePanel[] = {multiply_tiles<1, 1>, multiply_tiles<2, 1>, multiply_tiles<3, 1>,
-                                                multiply_tiles<4, 1>, multiply_tiles<5, 1>, multiply_tiles<6, 1>};
-  if (blocks == 1) return kOneBlock[panels - 1];
-  if (blocks == 2 && panels == 2) return multiply_tiles<2, 2>;
-  return kOnePanel[blocks - 1];
+  static constexpr MultiplyTiles kTwoBlocks[] = {multiply_tiles<2, 1>, multiply_tiles<2, 2>};
+  static constexpr MultiplyTiles kThreeBlocks[] = {multiply_tiles<3, 1>, multiply_tiles<3, 2>};
+  return blocks == 1 ? kOneBlock[panels - 1] : blocks == 2 ? kTwoBlocks[panels - 1] : kThreeBlocks[panels - 1];
 }
 
 int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t* x, const uint16_t* w) {
@@ -358,55 +346,69 @@ int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t*
   const int64_t depth = padded_depth(product.n_in, true), steps = depth / kTileDepth;
   // Blocks of one height; the last may reach beyond the rows, into rows of zeros that are not written.
   const int64_t blocks = div_up(rows, 16), height = div_up(rows, blocks);
-  // Super-blocks of at most six blocks, as even as they come.
-  const Blocks supers(blocks, 6);
+  const Blocks supers(blocks, 3);
   // x as [super-block][depth / 32][blocks][height][32]: every tile is one run of memory.
   auto* packed = static_cast<uint16_t*>(call_scratch(stream, 0, blocks * height * depth * 2));
   if (packed == nullptr) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
-  const auto pack = [&](int64_t block) {
-    int64_t super = block * supers.count / blocks;
-    while (supers.begin(super) > block) --super;
-    while (supers.begin(super + 1) <= block) ++super;
-    const int64_t first = supers.begin(super), step = supers.height(super) * height * kTileDepth;
-    uint16_t* target = packed + first * height * depth + (block - first) * height * kTileDepth;
-    for (int64_t r = 0; r < height; ++r) {
-      const int64_t row = block * height + r;
+  const auto pack = [&](int64_t super) {
+    const int64_t first = supers.begin(super), n = supers.height(super);
+    uint16_t* target = packed + first * height * depth;
+    for (int64_t row = first * height; row < (first + n) * height; ++row, target += kTileDepth) {
       const uint16_t* source = row < rows ? x + product.live[row] * product.n_in : nullptr;
       for (int64_t s = 0; s < steps; ++s) {
-        uint16_t* run = target + s * step + r * kTileDepth;
-        const int64_t n = source != nullptr ? min64(kTileDepth, product.n_in - s * kTileDepth) : 0;
-        if (n == kTileDepth) {
+        uint16_t* run = target + s * n * height * kTileDepth;
+        const int64_t length = source != nullptr ? min64(kTileDepth, product.n_in - s * kTileDepth) : 0;
+        if (length == kTileDepth) {
           std::memcpy(run, source + s * kTileDepth, kTileDepth * 2);
         } else {
           std::memset(run, 0, kTileDepth * 2);
-          if (n > 0) std::memcpy(run, source + s * kTileDepth, static_cast<size_t>(n) * 2);
+          if (length > 0) std::memcpy(run, source + s * kTileDepth, static_cast<size_t>(length) * 2);
         }
       }
     }
   };
   if (rows * depth < 65536) {
-    for (int64_t block = 0; block < blocks; ++block) pack(block);
+    for (int64_t super = 0; super < supers.count; ++super) pack(super);
   } else {
-    parallel_for(stream, blocks, pack);
+    parallel_for(stream, supers.count, pack);
   }
 
   const int64_t panels = div_up(product.n_out, kPanel), panel_stride = kPanel * depth;
-  const int64_t together = blocks == 1 ? 4 : blocks == 2 ? 2 : 1;
+  const int64_t together = blocks == 1 ? 4 : 2;
   const int64_t groups = div_up(panels, together);
   const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / (together * panel_stride * 2)));
+  const bool plain = product.bias == nullptr && product.accumulate == 0 && product.live.index == nullptr;
   parallel_for(stream, tasks, [&](int64_t task) {
     alignas(64) float sums[6 * 16 * kPanel];
     const Tiles tiles(height);
     const Part part = part_of(groups, task, tasks);
     for (int64_t panel = part.begin * together; panel < min64(part.end * together, panels); panel += together) {
       const int64_t count = min64(together, panels - panel);
+      const uint16_t* weights = w + panel * panel_stride;
       for (int64_t super = 0; super < supers.count; ++super) {
         const int64_t first = supers.begin(super), n = supers.height(super);
-        // An odd panel of the two-by-two shape comes last, alone.
-        choose_tiles(n, count)(sums, height, packed + first * height * depth, n * height * kTileDepth,
-                               w + panel * panel_stride, panel_stride, depth);
-        product.write(sums, count * kPanel, first * height, min64(n * height, rows - first * height), panel * kPanel,
-                      count * kPanel);
+        TileWork work = {};
+        work.block_rows = height;
+        work.a = packed + first * height * depth;
+        work.w = weights;
+        work.panel_stride = panel_stride;
+        work.depth = depth;
+        if (supers.count == 1) {
+          work.ahead = reinterpret_cast<const char*>(weights) + kTilePrefetch;
+          work.lines = 16;
+        } else {
+          // Several passes over the same panels: each fetches its share of the next ones.
+          work.lines = div_up(16, supers.count);
+          work.ahead = reinterpret_cast<const char*>(weights + count * panel_stride) + super * steps * work.lines * 64;
+        }
+        const bool direct = plain && (first + n) * height <= rows && (panel + count) * kPanel <= product.n_out;
+        work.c = direct ? product.out + first * height * product.n_out + panel * kPanel : sums;
+        work.stride = direct ? product.n_out : count * kPanel;
+        choose_tiles(n, count)(work);
+        if (!direct) {
+          product.write(sums, count * kPanel, first * height, min64(n * height, rows - first * height), panel * kPanel,
+                        count * kPanel);
+        }
       }
     }
   });

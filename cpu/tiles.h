@@ -2,13 +2,14 @@
 #ifndef SJD2_CPU_TILES_H
 #define SJD2_CPU_TILES_H
 
-#include "common.h"
+#include "vec.h"
 
 #if defined(__AMX_BF16__)
 
-#include <immintrin.h>
-
 namespace sjd2::SJD2_ISA {
+
+// GCC declares that these intrinsics read the pointer, not what it points to: stores before them would be dropped or moved.
+SJD2_INLINE void publish(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
 
 // Tiles 0..5 hold sums and tile 6 the left factor, all of `rows` rows; tile 7 holds 16 pairs of the right factor.
 // Lives as long as a task: configured tiles slow down a thread's context switches.
@@ -25,6 +26,7 @@ class Tiles {
       config.row_bytes[i] = 64;
       config.rows[i] = i == 7 ? 16 : static_cast<uint8_t>(rows);
     }
+    publish(&config);
     _tile_loadconfig(&config);
   }
   ~Tiles() { _tile_release(); }
