@@ -1,0 +1,137 @@
+package io.sjd2.train;
+
+/// Turns examples into batches: which example, with or without caption, which tokens noisy and how much.
+final class BatchMaker {
+    private static final int PURPOSE_ORDER = 1;
+    private static final int PURPOSE_CAPTION = 2;
+    private static final int PURPOSE_SEGMENTS = 3;
+
+    private final TrainOptions options;
+    private final TrainingData data;
+    private final Vocabulary vocabulary;
+    private final int maxCaption;
+
+    /// @param maxPositions longest sequence; longer captions are cut
+    BatchMaker(TrainOptions options, TrainingData data, Vocabulary vocabulary, int maxPositions) {
+        this.options = options;
+        this.data = data;
+        this.vocabulary = vocabulary;
+        this.maxCaption = maxPositions - vocabulary.cells() - 1;
+        if (maxCaption < 1) {
+            throw new IllegalArgumentException("a network of " + maxPositions + " positions leaves no room for captions beside "
+                    + vocabulary.cells() + " image tokens");
+        }
+    }
+
+    /// Rows of the largest sequence.
+    int maxRows() {
+        return maxCaption + 1 + vocabulary.cells();
+    }
+
+    /// Sequences `[first, first + count)` of a step.
+    void fill(SequenceBatch batch, long step, int first, int count) {
+        batch.clear();
+        for (int i = first; i < first + count; i++) {
+            TrainingData.Example example = data.example(order(step * options.batch() + i));
+            boolean blind =
+                    new CounterRandom(options.seed(), step, i, PURPOSE_CAPTION).uniform() < options.captionDropout();
+            int firstImageRow = add(batch, example, !blind);
+            if (options.objective() == Objective.SJD2_FINETUNE) {
+                addNoise(batch, firstImageRow, step, i);
+            }
+        }
+    }
+
+    /// One clean sequence, with its caption.
+    ///
+    /// @return the row of the first image token
+    int add(SequenceBatch batch, TrainingData.Example example, boolean withCaption) {
+        int[] codes = example.codes();
+        if (codes.length != vocabulary.cells()) {
+            throw new IllegalArgumentException(
+                    "an image has " + codes.length + " codes, expected " + vocabulary.cells());
+        }
+        batch.beginSequence();
+        batch.addInput(vocabulary.bosToken());
+        if (withCaption) {
+            int[] caption = example.caption();
+            for (int i = 0; i < Math.min(caption.length, maxCaption); i++) {
+                batch.addInput(caption[i]);
+            }
+        }
+        int row = batch.addInput(vocabulary.imageBeginToken());
+        for (int t = 0; t < codes.length; t++) {
+            batch.addTarget(codes[t]);
+            batch.setTargetPosition(t / vocabulary.gridWidth(), t % vocabulary.gridWidth());
+            if (t + 1 < codes.length) {
+                batch.addInput(vocabulary.firstImageToken() + codes[t]);
+            }
+        }
+        return row + 1;
+    }
+
+    /// Which example the n-th draw takes: the first pass in order, later ones shuffled by a random affine map.
+    private long order(long n) {
+        long size = data.size();
+        long epoch = n / size;
+        long at = n % size;
+        if (epoch == 0) {
+            return at;
+        }
+        CounterRandom random = new CounterRandom(options.seed(), epoch, 0, PURPOSE_ORDER);
+        long shift = Math.floorMod(random.next(), size);
+        long stride;
+        do {
+            stride = 1 + Math.floorMod(random.next(), size);
+        } while (gcd(stride, size) != 1);
+        return (Math.multiplyHigh(at, stride) == 0 && at * stride >= 0)
+                ? (at * stride % size + shift) % size
+                : Math.floorMod(at + shift, size);
+    }
+
+    private static long gcd(long a, long b) {
+        return b == 0 ? a : gcd(b, a % b);
+    }
+
+    /// Noisy segments alternate with clean gaps. Source: docs/decoding.md, "Fine-tuning that worked".
+    private void addNoise(SequenceBatch batch, int firstRow, long step, int index) {
+        NoiseOptions noise = options.noise();
+        CounterRandom random = new CounterRandom(options.seed(), step, index, PURPOSE_SEGMENTS);
+        if (random.uniform() >= noise.noisyShare()) {
+            return;
+        }
+        int length = vocabulary.cells() - 1;
+        boolean noisy = random.uniform() < 0.5;
+        int at = 0;
+        while (at < length) {
+            int size = Math.min(random.between(noise.segmentMin(), noise.segmentMax()), length - at);
+            if (noisy) {
+                double kind = random.uniform();
+                double low = random.uniform();
+                double high = random.uniform();
+                for (int t = 0; t < size; t++) {
+                    double share;
+                    if (kind < noise.constantShare()) {
+                        share = low;
+                    } else if (kind < noise.constantShare() + noise.risingShare()) {
+                        double along = size == 1 ? 0 : (double) t / (size - 1);
+                        share = Math.min(low, high) + along * Math.abs(high - low);
+                    } else {
+                        share = random.uniform();
+                    }
+                    double lambda = noise.lambda(share);
+                    double alpha = 1 / Math.sqrt(1 + lambda * lambda);
+                    batch.addNoise(
+                            firstRow + at + t,
+                            (float) alpha,
+                            (float) (lambda * alpha),
+                            noise.timestepScale() * Math.log(lambda) + noise.timestepShift(),
+                            index,
+                            at + t);
+                }
+            }
+            at += size;
+            noisy = !noisy;
+        }
+    }
+}
