@@ -13,6 +13,9 @@ public final class Backends {
     /// The request that takes the best backend that opens.
     public static final String AUTO = "auto";
 
+    /// System property that names the backend where `auto` is asked for: `-Dsjd2.backend=cpu`.
+    public static final String PROPERTY = "sjd2.backend";
+
     private static final Logger LOG = System.getLogger(Backends.class.getName());
 
     private Backends() {}
@@ -30,10 +33,11 @@ public final class Backends {
     ///
     /// @param request  `auto`, or the name of a provider: `cpu`, `reference`, ...
     /// @param threads  worker threads; 0 takes every core that the process may run on
-    /// @throws IllegalArgumentException if there is no such backend or `threads` is negative
+    /// @throws IllegalArgumentException if there is no such backend, `threads` is out of range, or the environment
+    ///     asks for an instruction set that cannot be used
     /// @throws KernelException if the requested one, or with `auto` every one, cannot be opened; says why
     public static Backend open(String request, int threads) {
-        return open(request, threads, providers());
+        return open(request.equals(AUTO) ? System.getProperty(PROPERTY, AUTO) : request, threads, providers());
     }
 
     static Backend open(String request, int threads, List<BackendProvider> providers) {

@@ -63,7 +63,14 @@ abstract class KernelsContract {
         OperationsReport.write();
     }
 
+    /// Made once: what a row is by a naive loop is the same for every backend.
+    private static final List<RowCase> ROW_CASES = allCases();
+
     static Stream<RowCase> rowCases() {
+        return ROW_CASES.stream();
+    }
+
+    private static List<RowCase> allCases() {
         List<RowCase> cases = new ArrayList<>();
         for (int hidden : new int[] {1, 2, 7, 15, 16, 17, 63, 256, 257}) {
             cases.add(new RowCases.RmsNormAdd(hidden, 4, 0, 3));
@@ -89,7 +96,7 @@ abstract class KernelsContract {
             ropes(t, cases);
             attentions(t, cases);
         }
-        return cases.stream();
+        return cases;
     }
 
     private static void matmuls(DType t, List<RowCase> cases) {
@@ -158,8 +165,8 @@ abstract class KernelsContract {
             for (int r = 0; r < slice.count(); r++) {
                 tolerance.add(
                         "sequence " + slice.sequence() + " row " + r,
-                        c.expected(Precision.F64, slice.sequence(), r),
-                        c.expected(Precision.F32, slice.sequence(), r),
+                        c.known(Precision.F64, slice.sequence(), r),
+                        c.known(Precision.F32, slice.sequence(), r),
                         GuardedTensor.decode(c.outputType(), actual.get(at++)));
             }
         }

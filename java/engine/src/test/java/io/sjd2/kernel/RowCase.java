@@ -7,7 +7,9 @@ import io.sjd2.testing.Randoms;
 import io.sjd2.testing.Tolerance;
 import java.util.ArrayList;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
+import java.util.Map;
 
 /// One operation at one shape, as a problem of independent rows in sequences of different lengths: how to compute them
 /// together, in any grouping, on a backend, and what one row is by an obvious loop.
@@ -16,6 +18,7 @@ abstract class RowCase {
     final DType dtype;
     final String shape;
     final int[] rows;
+    private final Map<List<Object>, double[]> known = new HashMap<>();
 
     /// @param dtype  T, the dtype of weights
     /// @param shape  for messages
@@ -32,6 +35,11 @@ abstract class RowCase {
 
     /// The row as an obvious loop computes it in `p`, not rounded to the output's dtype.
     abstract double[] expected(Precision p, int sequence, int row);
+
+    /// {@link #expected}, computed once for all backends.
+    final synchronized double[] known(Precision p, int sequence, int row) {
+        return known.computeIfAbsent(List.of(p, sequence, row), key -> expected(p, sequence, row));
+    }
 
     /// The dtype of what {@link #run} answers.
     abstract DType outputType();

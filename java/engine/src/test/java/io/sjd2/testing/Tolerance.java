@@ -85,11 +85,14 @@ public final class Tolerance {
         }
     }
 
-    /// The distance of neighbouring numbers of a dtype at `magnitude`; at least that of the smallest normal number.
+    /// The distance of neighbouring numbers of a dtype at `magnitude`; at least the smallest normal number, since what
+    /// is
+    /// below it may be flushed to zero.
     public static double ulp(DType dtype, double magnitude) {
+        double unit = Math.ulp((float) Math.abs(magnitude));
         return switch (dtype) {
-            case F32 -> Math.ulp(Math.max(Math.abs((float) magnitude), Float.MIN_NORMAL));
-            case BF16 -> Math.ulp(Math.max(Math.abs((float) magnitude), Float.MIN_NORMAL)) * 65536.0;
+            case F32 -> Math.max(unit, Float.MIN_NORMAL);
+            case BF16 -> Math.max(unit * 65536.0, Float.MIN_NORMAL);
             default -> throw new IllegalArgumentException("no tolerance for " + dtype.label());
         };
     }

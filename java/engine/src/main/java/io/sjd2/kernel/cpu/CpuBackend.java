@@ -29,6 +29,8 @@ public final class CpuBackend implements Backend {
     private final NativeTrainingKernels training;
 
     /// @param threads  worker threads; 0 takes every core that the process may run on
+    /// @throws IllegalArgumentException if there cannot be so many threads, or `SJD2_CPU_ISA` asks for an
+    ///     instruction set that the library or the machine lacks: a request is not answered with something else
     /// @throws KernelException if the library cannot be loaded or refuses
     public CpuBackend(int threads) {
         if (threads < 0) {
@@ -36,7 +38,7 @@ public final class CpuBackend implements Backend {
                     "threads is " + threads + ", expected a number from 1, or 0 for every core");
         }
         NativeLibrary library = CpuLibrary.get();
-        this.stream = library.openStream(threads, MemorySegment.NULL);
+        this.stream = openStream(library, threads);
         this.arena = Arena.ofShared();
         this.name = "cpu-" + library.isa();
         try {
@@ -45,6 +47,17 @@ public final class CpuBackend implements Backend {
         } catch (RuntimeException | Error e) {
             stream.close();
             arena.close();
+            throw e;
+        }
+    }
+
+    private static NativeStream openStream(NativeLibrary library, int threads) {
+        try {
+            return library.openStream(threads, MemorySegment.NULL);
+        } catch (KernelException e) {
+            if (e.status() == NativeLibrary.BAD_ARGUMENT || e.status() == NativeLibrary.UNSUPPORTED) {
+                throw new IllegalArgumentException(e.getMessage(), e);
+            }
             throw e;
         }
     }

@@ -35,7 +35,7 @@ public final class CpuProvider implements BackendProvider {
                     library.isa().equals(best)
                             ? ""
                             : "SJD2_CPU_ISA asks for " + library.isa() + "; " + best + " would be faster");
-        } catch (KernelException e) {
+        } catch (KernelException | IllegalArgumentException e) {
             return new Probe(false, List.of(), e.getMessage());
         }
     }

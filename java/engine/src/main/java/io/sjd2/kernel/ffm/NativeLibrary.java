@@ -14,6 +14,11 @@ public final class NativeLibrary {
     /// The `SJD2_ABI_VERSION` that this class was written against.
     public static final int ABI_VERSION = 1;
 
+    /// `SJD2_BAD_ARGUMENT`.
+    public static final int BAD_ARGUMENT = -1;
+    /// `SJD2_UNSUPPORTED`.
+    public static final int UNSUPPORTED = -6;
+
     private static final MethodHandle NO_ARGUMENTS = Downcalls.status("");
     private static final MethodHandle TEXT = Downcalls.pointer();
     private static final MethodHandle STREAM_CREATE = Downcalls.status("PIP");
@@ -172,12 +177,12 @@ public final class NativeLibrary {
 
     private static String statusName(int status) {
         return switch (status) {
-            case -1 -> "SJD2_BAD_ARGUMENT";
+            case BAD_ARGUMENT -> "SJD2_BAD_ARGUMENT";
             case -2 -> "SJD2_BAD_SHAPE";
             case -3 -> "SJD2_OUT_OF_MEMORY";
             case -4 -> "SJD2_LAUNCH_FAILED";
             case -5 -> "SJD2_DEVICE_LOST";
-            case -6 -> "SJD2_UNSUPPORTED";
+            case UNSUPPORTED -> "SJD2_UNSUPPORTED";
             default -> "status " + status;
         };
     }
