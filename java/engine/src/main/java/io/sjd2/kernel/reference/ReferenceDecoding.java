@@ -262,6 +262,7 @@ public final class ReferenceDecoding {
             }
             advance(image, committed, window, state);
         }
+        advanceSequences(state);
     }
 
     /// Writes the tokens of the longest valid prefix; returns how many.
@@ -359,14 +360,18 @@ public final class ReferenceDecoding {
             state.set(image, ImageField.COMMITTED, first + committed);
             add(state, image, ImageField.ITERATION, 1);
         }
-        int rows = liveRows(state, image);
+    }
+
+    private static void advanceSequences(StateBlock state) {
         for (int sequence = 0; sequence < state.batch(); sequence++) {
-            if (state.get(sequence, SequenceField.IMAGE) == image) {
+            int image = state.get(sequence, SequenceField.IMAGE);
+            if (image >= 0) {
+                int committed = state.get(image, ImageField.ACCEPTED);
                 state.set(
                         sequence, SequenceField.KV_LEN, state.get(sequence, SequenceField.KV_LEN) + committed);
                 state.set(
                         sequence, SequenceField.POSITION, state.get(sequence, SequenceField.POSITION) + committed);
-                state.set(sequence, SequenceField.ROWS, rows);
+                state.set(sequence, SequenceField.ROWS, liveRows(state, image));
             }
         }
     }
