@@ -9,6 +9,8 @@ import io.sjd2.model.TransformerConfig.Rope;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.List;
 
 /// What a checkpoint's `config.json` says, in the engine's words: everything needed to load its weights and frame a prompt.
 ///
@@ -23,6 +25,7 @@ import java.nio.file.Path;
 /// @param patchSize    pixels per token edge
 /// @param bosToken     starts every prompt
 /// @param imageToken   ends every prompt: the picture begins
+/// @param captionWords the words it was trained on, lower case, for warnings; empty: any word may mean something
 public record ModelDescription(
         String family,
         TransformerConfig transformer,
@@ -34,7 +37,8 @@ public record ModelDescription(
         Grid grid,
         int patchSize,
         int bosToken,
-        int imageToken) {
+        int imageToken,
+        List<String> captionWords) {
 
     /// The name of the file that describes a model folder.
     public static final String CONFIG_FILE = "config.json";
@@ -104,7 +108,18 @@ public record ModelDescription(
                 grid,
                 in(config, "patch_size", 1, 64),
                 in(config, "bos_token_id", 0, vocab - 1),
-                in(config, "image_begin_token_id", 0, vocab - 1));
+                in(config, "image_begin_token_id", 0, vocab - 1),
+                words(config));
+    }
+
+    private static List<String> words(Json config) throws ModelFormatException {
+        List<String> words = new ArrayList<>();
+        if (config.has("caption_words")) {
+            for (Json word : config.get("caption_words").items()) {
+                words.add(word.string());
+            }
+        }
+        return List.copyOf(words);
     }
 
     private static int in(Json config, String key, int low, int high) throws ModelFormatException {
