@@ -7,6 +7,7 @@ import io.sjd2.kernel.StateBlock.ImageField;
 import io.sjd2.kernel.StateBlock.SequenceField;
 import io.sjd2.kernel.WindowState;
 import io.sjd2.model.ForwardPass;
+import io.sjd2.model.NoiseSchedule;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -106,24 +107,24 @@ final class TableForward implements ForwardPass {
         if (!fineTuned) {
             throw new IllegalArgumentException("levels is " + levels + ", but the model is not fine-tuned for noise");
         }
-        NoiseSchedule schedule = new NoiseSchedule(levels, 0.5, 4, 7, NoiseSchedule.Pair.VARIANCE_PRESERVING);
+        NoiseSchedule schedule = NoiseSchedule.karras(levels, 0.5, 4, 7);
+        Tensor lambda = backend.allocate(arena, DType.F32, levels + 1);
+        Tensor alpha = backend.allocate(arena, DType.F32, levels + 1);
         Tensor std = backend.allocate(arena, DType.F32, hidden);
         Tensor levelEmbed = backend.allocate(arena, DType.F32, levels + 1, hidden);
         for (int d = 0; d < hidden; d++) {
             std.setFloat(d, 1);
         }
-        for (int level = 1; level <= levels; level++) {
+        for (int level = 0; level <= levels; level++) {
+            lambda.setFloat(level, (float) schedule.lambda(level));
+            alpha.setFloat(level, (float) schedule.alpha(level));
             levelEmbed.setFloat((long) level * hidden + symbols, 100 * level);
         }
         return new DraftEmbeddings(
                 table,
                 null,
                 new DraftEmbeddings.Noise(
-                        backend.allocate(arena, DType.F32, hidden),
-                        std,
-                        levelEmbed,
-                        backend.allocate(arena, DType.F32, levels + 1).fill(schedule.lambdas()),
-                        backend.allocate(arena, DType.F32, levels + 1).fill(schedule.alphas())));
+                        backend.allocate(arena, DType.F32, hidden), std, levelEmbed, lambda, alpha));
     }
 
     @Override
