@@ -16,6 +16,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import org.assertj.core.data.Offset;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -24,7 +25,12 @@ class SamplingFixturesTest {
     /// Probabilities are f32 at best: a few units in the last place of numbers up to 1, with exponentials within 2 of them.
     private static final Offset<Double> PROBABILITY = within(1e-6);
 
-    private static final String NAMES = "io.sjd2.decode.DecodeBackends#names";
+    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
+
+    @AfterAll
+    static void restore() {
+        DecodeBackends.backToTheBest();
+    }
 
     /// One image of one row: what a filter sees.
     private static float[] filter(

@@ -18,6 +18,7 @@ import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.util.SplittableRandom;
+import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -25,7 +26,12 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What slots start as, how noise is taken off them, and what the model gets to see.
 class WindowInputTest {
-    private static final String NAMES = "io.sjd2.decode.DecodeBackends#names";
+    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
+
+    @AfterAll
+    static void restore() {
+        DecodeBackends.backToTheBest();
+    }
 
     @Test
     void oneLerpInZIsTheRecordedStep() {
