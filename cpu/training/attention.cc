@@ -86,9 +86,10 @@ struct ForwardSpace {
   }
 };
 
-// One row of softmax over `live` of `width` scores, in place of nothing: probabilities go to `probs`, zero beyond live.
+// One row of softmax without its denominator: exp(scale*score - *top) goes to `probs`, zero beyond `live` of `width`.
+// Returns the sum.
 template <typename E>
-float softmax_row(E* probs, const float* scores, int64_t live, int64_t width, float scale, float* lse) {
+float softmax_row(E* probs, const float* scores, int64_t live, int64_t width, float scale, float* top_out) {
   Vec high = splat(-INFINITY);
   int64_t full = live / kLanes * kLanes, rest = live - full;
   IVec tail = reinterpret_cast<IVec>(lane_index() < static_cast<float>(rest));
@@ -109,9 +110,8 @@ float softmax_row(E* probs, const float* scores, int64_t live, int64_t width, fl
     i += kLanes;
   }
   for (; i < width; i += kLanes) store(probs + i, splat(0.0f));
-  float s = sum(total);
-  *lse = top + std::log(s);
-  return s;
+  *top_out = top;
+  return sum(total);
 }
 
 template <class P, typename T>
@@ -148,11 +148,16 @@ int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, 
           const Elem* b = w.keys + c / kPanel * key_stride;
           P::block(w.scores + c, lp, a, a_ld, b, b + key_stride, 0, depth);
         }
-        float inverse[kBlock];
+        alignas(64) float inverse[kBlock], tops[kBlock], sums[kBlock];
         for (int64_t r = 0; r < live; ++r) {
-          float* l = lse + (row + t0 + r) * n_heads + h;
-          inverse[r] = 1.0f / softmax_row(w.probs + r * lp, w.scores + r * lp, t0 + r + 1, width, scale, l);
+          sums[r] = softmax_row(w.probs + r * lp, w.scores + r * lp, t0 + r + 1, width, scale, tops + r);
         }
+        for (int64_t r = live; r < kBlock; ++r) tops[r] = sums[r] = 1.0f;
+        for (int64_t r = 0; r < kBlock; r += kLanes) {
+          store(tops + r, load(tops + r) + log(load(sums + r)));
+          store(inverse + r, 1.0f / load(sums + r));
+        }
+        for (int64_t r = 0; r < live; ++r) lse[(row + t0 + r) * n_heads + h] = tops[r];
         for (int64_t r = live; r < kBlock; ++r) {
           std::memset(w.probs + r * lp, 0, static_cast<size_t>(width) * sizeof(Elem));
         }

@@ -18,16 +18,52 @@ struct Buffer {
 
 thread_local Buffer buffers[kSlots];
 
+// A finished block of 32 x 32 sums on its way to C, a few rows at a time.
 template <typename T>
-void store_block(T* c, int64_t ldc, const T* addend, int64_t ldd, const float* out, int64_t rows, int64_t cols) {
-  for (int64_t r = 0; r < rows; ++r) {
-    over_row(cols, [&](int64_t i, int64_t lanes) {
-      Vec v = load(out + r * kBlock + i);
-      if (addend != nullptr) v = v + load_at(addend + r * ldd + i, lanes);
-      store_at(c + r * ldc + i, v, lanes);
-    });
+class Pending {
+ public:
+  void start(T* c, int64_t ldc, const T* addend, int64_t ldd, const float* out, int64_t rows, int64_t cols) {
+    c_ = c;
+    ldc_ = ldc;
+    addend_ = addend;
+    ldd_ = ldd;
+    out_ = out;
+    rows_ = rows;
+    cols_ = cols;
+    next_ = 0;
   }
-}
+
+  void some(int64_t rows) {
+    int64_t last = next_ + rows < rows_ ? next_ + rows : rows_;
+    for (; next_ < last; ++next_) store_row(c_ + next_ * ldc_, addend_ == nullptr ? nullptr : addend_ + next_ * ldd_, out_ + next_ * kBlock);
+  }
+
+  void finish() { some(kBlock); }
+
+ private:
+  void store_row(T* c, const T* addend, const float* out) {
+    if (cols_ == kBlock) {
+      Vec low = load(out), high = load(out + kLanes);
+      if (addend != nullptr) {
+        low = low + load(addend);
+        high = high + load(addend + kLanes);
+      }
+      store(c, low);
+      store(c + kLanes, high);
+    } else {
+      over_row(cols_, [&](int64_t i, int64_t lanes) {
+        Vec v = load(out + i);
+        if (addend != nullptr) v = v + load_at(addend + i, lanes);
+        store_at(c + i, v, lanes);
+      });
+    }
+  }
+
+  T* c_ = nullptr;
+  const T* addend_ = nullptr;
+  const float* out_ = nullptr;
+  int64_t ldc_ = 0, ldd_ = 0, rows_ = 0, cols_ = 0, next_ = 0;
+};
 
 template <class P, typename TA, typename TC>
 int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panels, int64_t n, TC* c, int64_t ldc,
@@ -62,18 +98,39 @@ int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panel
       lds[b - first] = kp;
     }
     TileScope tiles;
-    alignas(64) float out[kBlock * kBlock];
+    alignas(64) float out[2][kBlock * kBlock];
+    int turn = 0;
+    Pending<TC> pending;
     int64_t stride = packed_panel<P>(a.cols);
     for (int64_t col = 0; col < n; col += kBlock) {
       const Elem* b0 = panels + col / kPanel * stride;
       int64_t live_cols = n - col < kBlock ? n - col : kBlock;
       for (int64_t b = first; b < last; ++b) {
-        P::block(out, kBlock, rows[b - first], lds[b - first], b0, b0 + stride, 0, kp);
-        int64_t r = b * kBlock, live_rows = a.rows - r < kBlock ? a.rows - r : kBlock;
-        store_block(c + r * ldc + col, ldc, addend == nullptr ? nullptr : addend + r * ldd + col, ldd, out, live_rows,
-                    live_cols);
+        const Elem* block = rows[b - first];
+        int64_t r = b * kBlock, live_rows = a.rows - r < kBlock ? a.rows - r : kBlock, ld = lds[b - first];
+        TC* target = c + r * ldc + col;
+        const TC* extra = addend == nullptr ? nullptr : addend + r * ldd + col;
+#if defined(__AMX_BF16__)
+        if constexpr (std::is_same_v<P, Bf16Product>) {
+          if constexpr (std::is_same_v<TC, float>) {
+            if (live_rows == kBlock && live_cols == kBlock) {
+              P::tiles(target, ldc, extra, ldd, block, ld, b0, b0 + stride, 0, kp, [] {});
+              continue;
+            }
+          }
+          P::tiles(out[turn], kBlock, nullptr, 0, block, ld, b0, b0 + stride, 0, kp, [&] { pending.some(4); });
+        } else {
+          P::block(out[turn], kBlock, block, ld, b0, b0 + stride, 0, kp);
+        }
+#else
+        P::block(out[turn], kBlock, block, ld, b0, b0 + stride, 0, kp);
+#endif
+        pending.finish();
+        pending.start(target, ldc, extra, ldd, out[turn], live_rows, live_cols);
+        turn ^= 1;
       }
     }
+    pending.finish();
   });
   return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;
 }

@@ -105,10 +105,8 @@ int32_t adamw(sjd2_stream stream, float* param, float* first, float* second, con
     store_at(second + i, v, l);
     Vec p = load_at(param + i, l);
     p = p - p * (lr * decay);
-    alignas(64) float root[16];
-    store(root, v / correction2);
-    for (float& f : root) f = std::sqrt(f);
-    store_at(param + i, p - (m / correction1) * lr / (load(root) + eps), l);
+    Vec root = square_root(v * (1.0f / correction2));
+    store_at(param + i, p - (m * (lr / correction1)) / (root + eps), l);
   });
   return SJD2_OK;
 }

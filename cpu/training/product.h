@@ -214,9 +214,43 @@ struct Bf16Product {
     }
   }
 
+  // 32 columns of two rows: a whole cache line each. The interleaving works within 128-bit lanes, so register row j holds
+  // column 8*(j/4) + j%4, and the same + 4 in `hi`.
+  static void lines_across(__m512i lo[16], __m512i hi[16], const uint16_t* p, int64_t ld) {
+    for (int i = 0; i < 16; ++i) {
+      __m512i even = _mm512_loadu_si512(p + 2 * i * ld), odd = _mm512_loadu_si512(p + (2 * i + 1) * ld);
+      lo[i] = _mm512_unpacklo_epi16(even, odd);
+      hi[i] = _mm512_unpackhi_epi16(even, odd);
+    }
+    transpose16(lo);
+    transpose16(hi);
+  }
+
   template <typename T>
   static void pack_a(Elem* out, const Matrix<T>& a, int64_t r0) {
     int64_t kp = round_up(a.cols, kDepth);
+    if constexpr (sizeof(T) == 2) {
+      if (a.transposed && r0 + kBlock <= a.rows) {
+        int64_t k = 0;
+        for (; k + 32 <= a.cols; k += 32) {
+          __m512i lo[16], hi[16];
+          lines_across(lo, hi, a.data + k * a.ld + r0, a.ld);
+          for (int j = 0; j < 16; ++j) {
+            Elem* row = out + (8 * (j / 4) + j % 4) * kp + k;
+            _mm512_storeu_si512(row, lo[j]);
+            _mm512_storeu_si512(row + 4 * kp, hi[j]);
+          }
+        }
+        if (k < kp) {
+          for (int half = 0; half < 2; ++half) {
+            __m512i t[16];
+            tile_by_row(t, a, r0 + 16 * half, k);
+            for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + (16 * half + i) * kp + k, t[i]);
+          }
+        }
+        return;
+      }
+    }
     for (int64_t half = 0; half < 2; ++half) {
       for (int64_t k = 0; k < kp; k += 32) {
         __m512i t[16];
@@ -244,12 +278,22 @@ struct Bf16Product {
   }
 
 #if defined(__AMX_BF16__)
-  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
-                    int64_t k1) {
-    _tile_zero(0);
-    _tile_zero(1);
-    _tile_zero(2);
-    _tile_zero(3);
+  // With an addend the sums start from it, so that f32 results go straight from tiles to memory. `meanwhile(rows)` is
+  // called once per step of k: vector work of an earlier block that runs while the tile unit is busy.
+  template <typename F>
+  static void tiles(float* out, int64_t ldo, const float* addend, int64_t ldd, const Elem* a, int64_t lda,
+                    const Elem* b0, const Elem* b1, int64_t k0, int64_t k1, F&& meanwhile) {
+    if (addend == nullptr) {
+      _tile_zero(0);
+      _tile_zero(1);
+      _tile_zero(2);
+      _tile_zero(3);
+    } else {
+      _tile_loadd(0, addend, ldd * 4);
+      _tile_loadd(1, addend + 16, ldd * 4);
+      _tile_loadd(2, addend + 16 * ldd, ldd * 4);
+      _tile_loadd(3, addend + 16 * ldd + 16, ldd * 4);
+    }
     const Elem* a1 = a + 16 * lda;
     for (int64_t k = k0; k < k1; k += 32) {
       _tile_loadd(4, a + k, lda * 2);
@@ -260,11 +304,17 @@ struct Bf16Product {
       _tile_loadd(5, a1 + k, lda * 2);
       _tile_dpbf16ps(2, 5, 6);
       _tile_dpbf16ps(3, 5, 7);
+      meanwhile();
     }
     _tile_stored(0, out, ldo * 4);
     _tile_stored(1, out + 16, ldo * 4);
     _tile_stored(2, out + 16 * ldo, ldo * 4);
     _tile_stored(3, out + 16 * ldo + 16, ldo * 4);
+  }
+
+  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
+                    int64_t k1) {
+    tiles(out, ldo, nullptr, 0, a, lda, b0, b1, k0, k1, [] {});
   }
 #else
   template <int R>

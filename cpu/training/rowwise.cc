@@ -212,10 +212,17 @@ int32_t swiglu_down(sjd2_stream stream, T* d_gate_up, const T* d_act, const T* g
 template <typename T>
 int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* logits, const int32_t* target, int64_t m,
                   int64_t n, float scale) {
-  over_rows(stream, m, 8, [&](int64_t first, int64_t last) {
+  constexpr int64_t kRows = 8;
+  int64_t np = round_up(n, kLanes);
+  bool failed = false;
+  over_rows(stream, m, kRows, [&](int64_t first, int64_t last) {
+    auto* exps = static_cast<float*>(scratch(kSlotTask, np * 4));
+    if (exps == nullptr) {
+      __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+      return;
+    }
     for (int64_t i = first; i < last; ++i) {
       const float* row = logits + i * n;
-      float hit = row[target[i]];
       auto masked = [&](int64_t j, int64_t lanes) {
         Vec v = load_at(row + j, lanes);
         return lanes == kLanes
@@ -229,23 +236,19 @@ int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* lo
       over_row(n, [&](int64_t j, int64_t lanes) {
         Vec e = exp(masked(j, lanes) - top);
         if (lanes < kLanes) e = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(lanes)), e, splat(0.0f));
+        store(exps + j, e);
         total = total + e;
       });
-      float log_total = std::log(sum(total));
-      // A row with a NaN must report one: vmax drops it, so ask the sum.
-      losses[i] = log_total + top - hit;
+      float denominator = sum(total);
+      losses[i] = std::log(denominator) + (top - row[target[i]]);
       if (dlogits == nullptr) continue;
-      float shift = top + log_total;
+      float factor = scale / denominator;
       T* out = dlogits + i * n;
-      over_row(n, [&](int64_t j, int64_t lanes) {
-        Vec p = exp(masked(j, lanes) - shift) * scale;
-        int64_t at = target[i] - j;
-        if (at >= 0 && at < lanes) p = p - select(reinterpret_cast<IVec>(lane_index() == static_cast<float>(at)), splat(scale), splat(0.0f));
-        store_at(out + j, p, lanes);
-      });
+      exps[target[i]] -= denominator;
+      over_row(n, [&](int64_t j, int64_t lanes) { store_at(out + j, load(exps + j) * factor, lanes); });
     }
   });
-  return SJD2_OK;
+  return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;
 }
 
 }  // namespace

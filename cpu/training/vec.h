@@ -123,8 +123,36 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__AVX512F__)
   return reinterpret_cast<Vec>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b),
                                                reinterpret_cast<__m512>(c)));
+#elif defined(__FMA__)
+  alignas(64) float x[16], y[16], z[16];
+  store(x, a);
+  store(y, b);
+  store(z, c);
+  for (int i = 0; i < 16; i += 8) {
+    _mm256_store_ps(z + i, _mm256_fmadd_ps(_mm256_load_ps(x + i), _mm256_load_ps(y + i), _mm256_load_ps(z + i)));
+  }
+  return load(z);
 #else
   return a * b + c;
+#endif
+}
+
+// 1 / x to about 1 ulp for normal x; the divider is four times slower than this.
+inline Vec reciprocal(Vec x) {
+#if defined(__AVX512F__)
+  Vec r = reinterpret_cast<Vec>(_mm512_rcp14_ps(reinterpret_cast<__m512>(x)));
+  return r * fma(-x, r, splat(2.0f));
+#else
+  return 1.0f / x;
+#endif
+}
+
+inline Vec square_root(Vec x) {
+#if defined(__AVX512F__)
+  return reinterpret_cast<Vec>(_mm512_sqrt_ps(reinterpret_cast<__m512>(x)));
+#else
+  for (int i = 0; i < 16; ++i) x[i] = std::sqrt(x[i]);
+  return x;
 #endif
 }
 
@@ -134,6 +162,9 @@ inline Vec vmin(Vec a, Vec b) { return a < b ? a : b; }
 
 // A fixed tree, so that a sum has one order on every thread.
 inline float sum(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_add_ps(reinterpret_cast<__m512>(v));
+#endif
   alignas(64) float t[16];
   store(t, v);
   for (int w = 8; w > 0; w /= 2) {
@@ -143,6 +174,9 @@ inline float sum(Vec v) {
 }
 
 inline float max_of(Vec v) {
+#if defined(__AVX512F__)
+  return _mm512_reduce_max_ps(reinterpret_cast<__m512>(v));
+#endif
   alignas(64) float t[16];
   store(t, v);
   for (int w = 8; w > 0; w /= 2) {
@@ -173,7 +207,32 @@ inline Vec exp(Vec x) {
   return p * reinterpret_cast<Vec>(e);
 }
 
-inline Vec sigmoid(Vec x) { return 1.0f / (1.0f + exp(-x)); }
+inline Vec sigmoid(Vec x) { return reciprocal(1.0f + exp(-x)); }
+
+// Natural logarithm of positive normal numbers, to about 1 ulp: ln(2^n m) with m in [sqrt(1/2), sqrt(2)).
+inline Vec log(Vec x) {
+  IVec bits = reinterpret_cast<IVec>(x);
+  IVec n = (bits >> 23) - 126;
+  Vec m = reinterpret_cast<Vec>((bits & 0x007fffff) | 0x3f000000);
+  IVec low = reinterpret_cast<IVec>(m < 0.707106781186547524f);
+  n = n + low;  // a true mask is -1
+  m = m + select(low, m, splat(0.0f)) - 1.0f;
+  Vec nf = __builtin_convertvector(n, Vec);
+  Vec z = m * m;
+  Vec p = splat(7.0376836292e-2f);
+  p = fma(p, m, splat(-1.1514610310e-1f));
+  p = fma(p, m, splat(1.1676998740e-1f));
+  p = fma(p, m, splat(-1.2420140846e-1f));
+  p = fma(p, m, splat(1.4249322787e-1f));
+  p = fma(p, m, splat(-1.6668057665e-1f));
+  p = fma(p, m, splat(2.0000714765e-1f));
+  p = fma(p, m, splat(-2.4999993993e-1f));
+  p = fma(p, m, splat(3.3333331174e-1f));
+  p = p * m * z;
+  p = fma(nf, splat(-2.12194440e-4f), p);
+  p = fma(z, splat(-0.5f), p);
+  return fma(nf, splat(0.693359375f), m + p);
+}
 
 #if defined(__AVX512F__)
 // Transposes a 16 x 16 matrix of 32-bit words in registers.
