@@ -22,7 +22,8 @@ final class Errors {
     /// For a command that throws.
     static int failed(Console console, boolean stackTrace, Throwable problem) {
         if (problem instanceof CancellationException && console.cancelled()) {
-            console.err().println("sjd2: interrupted: nothing was left half-written");
+            console.err().println("sjd2: interrupted: " + oneLine(String.valueOf(problem.getMessage()))
+                    + "; nothing was left half-written");
             return INTERRUPTED;
         }
         console.err().println("sjd2: " + oneLine(message(problem)));
@@ -39,6 +40,8 @@ final class Errors {
             case OutOfMemoryError _ ->
                 "memory: " + message + ": give Java more, for instance SJD2_JAVA_OPTS=-Xmx8g, or ask for fewer pictures";
             case IllegalStateException _, UnsupportedOperationException _ when message != null -> message;
+            // The engine's own kinds of failure explain themselves.
+            case RuntimeException _ when message != null && problem.getClass().getName().startsWith("io.sjd2.") -> message;
             default ->
                 (message == null ? problem.getClass().getName() : problem.getClass().getSimpleName() + ": " + message)
                         + " (--stacktrace shows where)";

@@ -20,7 +20,7 @@ public final class Main {
         PrintStream out = utf8(FileDescriptor.out);
         PrintStream err = utf8(FileDescriptor.err);
         String columns = System.getProperty("sjd2.columns", "");
-        Console console = new Console(out, err, columns.isEmpty() ? 0 : Math.clamp(Integer.parseInt(columns), 40, 160));
+        Console console = new Console(out, err, columns.isEmpty() ? 0 : width(Integer.parseInt(columns)));
         CountDownLatch finished = new CountDownLatch(1);
         Thread farewell = new Thread(() -> farewell(console, finished), "sjd2-interrupt");
         Runtime.getRuntime().addShutdownHook(farewell);
@@ -34,6 +34,11 @@ public final class Main {
         }
         // During an interrupt this call waits for ever, and the virtual machine ends with the interrupt's own code.
         System.exit(code);
+    }
+
+    /// Some terminals do not tell their width, and then say 0.
+    private static int width(int columns) {
+        return columns < 20 ? 80 : Math.min(columns, 160);
     }
 
     private static void farewell(Console console, CountDownLatch finished) {

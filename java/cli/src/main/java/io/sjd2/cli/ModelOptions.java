@@ -78,13 +78,43 @@ final class ModelOptions {
                             ? "the bundled demo model is missing here, name a model with --model"
                             : "name the folder of a model in Hugging Face layout"));
         }
-        try (Progress progress = console.progress("loading " + name(), 100, "MB")) {
+        try (Loading loading = new Loading(console, name())) {
             EngineOptions options = EngineOptions.defaults()
                     .withBackend(backend)
                     .withThreads(threads)
                     .withDtype(parse(dtype))
-                    .withListener((done, total) -> progress.update(done >> 20, total >> 20, ""));
+                    .withListener(loading::update);
             return Engine.open(folder(), options);
+        }
+    }
+
+    /// A bar for models that take long enough to load.
+    private static final class Loading implements AutoCloseable {
+        private static final long LARGE = 256L << 20;
+
+        private final Console console;
+        private final String name;
+        private @Nullable Progress bar;
+
+        Loading(Console console, String name) {
+            this.console = console;
+            this.name = name;
+        }
+
+        void update(long done, long total) {
+            if (bar == null && total >= LARGE) {
+                bar = console.progress("loading " + name, total >> 20, "MB");
+            }
+            if (bar != null) {
+                bar.update(done >> 20, total >> 20, "");
+            }
+        }
+
+        @Override
+        public void close() {
+            if (bar != null) {
+                bar.close();
+            }
         }
     }
 

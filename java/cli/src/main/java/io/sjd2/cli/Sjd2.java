@@ -58,6 +58,8 @@ final class Sjd2 implements Runnable {
         CommandLine commands = new CommandLine(new Sjd2(console))
                 .addSubcommand(new GenerateCommand(console))
                 .addSubcommand(new CompareCommand(console))
+                .addSubcommand(new TrainCommand(console))
+                .addSubcommand(new FinetuneCommand(console))
                 .addSubcommand(new EvaluateCommand(console))
                 .addSubcommand(new InspectCommand(console))
                 .addSubcommand(new DoctorCommand(console));

@@ -1,0 +1,376 @@
+package io.sjd2;
+
+import io.sjd2.io.AtomicFiles;
+import io.sjd2.io.ModelFormatException;
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.Backends;
+import io.sjd2.model.ModelDescription;
+import io.sjd2.model.TransformerConfig;
+import io.sjd2.scenes.SceneGenerator;
+import io.sjd2.scenes.SceneVocabulary;
+import io.sjd2.tensor.DType;
+import io.sjd2.tokenizer.Tokenizer;
+import io.sjd2.tokenizer.WordTokenizerBuilder;
+import io.sjd2.train.ModelExport;
+import io.sjd2.train.NetworkShape;
+import io.sjd2.train.NoiseOptions;
+import io.sjd2.train.Objective;
+import io.sjd2.train.OptimizerKind;
+import io.sjd2.train.SceneData;
+import io.sjd2.train.TrainListener;
+import io.sjd2.train.TrainOptions;
+import io.sjd2.train.Trainer;
+import io.sjd2.train.Vocabulary;
+import io.sjd2.vq.ImageTokenizers;
+import io.sjd2.vq.PatchCodebookTrainer;
+import io.sjd2.vq.PatchTokenizer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.Arrays;
+import java.util.LinkedHashMap;
+import java.util.Locale;
+import java.util.Map;
+import java.util.concurrent.CancellationException;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/// Trains a small model on the built-in scenes, or fine-tunes one for the `sjd2` decoders.
+///
+/// A run that was stopped, by the listener or by a kill, goes on from its checkpoint when it is started again with the
+/// same arguments, and ends with the same weights as one that was never stopped.
+public final class Training {
+    private static final String GENERATION_CONFIG = "generation_config.json";
+    private static final String TOKENIZER = "tokenizer.json";
+    /// Seeds of the scenes; apart from each other, whatever the seed of the run.
+    private static final long TRAIN_SCENES = 1;
+
+    private static final long HELD_OUT_SCENES = 2;
+    private static final int HELD_OUT = 256;
+
+    private Training() {}
+
+    /// Size of a model that is trained from nothing.
+    ///
+    /// @param hiddenSize       width of the residual stream
+    /// @param intermediateSize width inside the MLP
+    /// @param layers           decoder blocks
+    /// @param heads            attention heads; divides `hiddenSize`
+    /// @param maxPositions     longest sequence, prompt and picture
+    public record Size(int hiddenSize, int intermediateSize, int layers, int heads, int maxPositions) {
+        /// That of the bundled demo model.
+        public static final Size DEMO = new Size(256, 768, 6, 4, 320);
+
+        public Size {
+            if (heads < 1 || hiddenSize < 2 * heads || hiddenSize % (2 * heads) != 0) {
+                throw new IllegalArgumentException("hidden " + hiddenSize + " with " + heads
+                        + " heads: expected a multiple of twice the number of heads");
+            }
+        }
+    }
+
+    /// How to train; null takes what the demo model was trained with, which differs between the two objectives.
+    ///
+    /// @param seed               of everything random
+    /// @param steps              optimiser steps in all
+    /// @param batch              pictures per step
+    /// @param microBatch         pictures per forward and backward pass; divides `batch`
+    /// @param learningRate       after warm-up
+    /// @param warmupSteps        steps of linear warm-up
+    /// @param decaySteps         the last steps, over which the rate falls linearly to 0
+    /// @param optimizer          for the matrices: `muon` or `adamw`
+    /// @param emaDecay           of the averaged weights
+    /// @param dtype              of products: `bf16` or `f32`
+    /// @param noisyShare         share of sequences that carry noise; fine-tuning only
+    /// @param checkpoint         file that a stopped run goes on from, or null for none
+    /// @param checkpointInterval steps between checkpoints
+    /// @param scenes             how many scenes to train on
+    /// @param backend            as in {@link EngineOptions}
+    /// @param threads            as in {@link EngineOptions}
+    /// @param average            whether the averaged weights are written in place of the last ones
+    public record Run(
+            @Nullable Long seed,
+            @Nullable Long steps,
+            @Nullable Integer batch,
+            @Nullable Integer microBatch,
+            @Nullable Float learningRate,
+            @Nullable Long warmupSteps,
+            @Nullable Long decaySteps,
+            @Nullable String optimizer,
+            @Nullable Float emaDecay,
+            @Nullable String dtype,
+            @Nullable Double noisyShare,
+            @Nullable Path checkpoint,
+            @Nullable Long checkpointInterval,
+            int scenes,
+            String backend,
+            int threads,
+            boolean average) {
+
+        /// @throws IllegalArgumentException naming the setting that is out of range
+        private TrainOptions options(Objective objective) {
+            TrainOptions d = TrainOptions.defaults(objective);
+            long all = or(steps, d.steps());
+            // A short run keeps the shape of a long one.
+            long warmup = or(warmupSteps, Math.min(d.warmupSteps(), all / 10));
+            long decay = or(decaySteps, Math.min(d.decaySteps(), all / 2));
+            float rate = or(learningRate, d.learningRate());
+            if (all < 1 || warmup < 0 || decay < 0 || warmup + decay > all) {
+                throw new IllegalArgumentException("steps is " + all + " with " + warmup + " of warm-up and " + decay
+                        + " of decay, expected at least 1 and no less than the two together");
+            }
+            if (!(rate > 0 && rate < 10)) {
+                throw new IllegalArgumentException("lr is " + rate + ", expected above 0, below 10");
+            }
+            TrainOptions options = d.withSeed(or(seed, d.seed()))
+                    .withSteps(all, warmup, decay)
+                    .withBatch(or(batch, d.batch()), or(microBatch, Math.min(d.microBatch(), or(batch, d.batch()))))
+                    .withLearningRate(rate)
+                    .withOptimizer(optimizer == null ? d.optimizer() : constant(OptimizerKind.class, "optimizer", optimizer))
+                    .withEma(or(emaDecay, d.emaDecay()))
+                    .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
+                    .withNoise(noise(d.noise()));
+            if (scenes < options.batch()) {
+                throw new IllegalArgumentException(
+                        "scenes is " + scenes + ", expected at least one batch, " + options.batch());
+            }
+            return checkpoint == null
+                    ? options
+                    : options.withCheckpoint(checkpoint, or(checkpointInterval, d.checkpointInterval()));
+        }
+
+        private NoiseOptions noise(NoiseOptions d) {
+            if (noisyShare == null) {
+                return d;
+            }
+            if (!(noisyShare >= 0 && noisyShare <= 1)) {
+                throw new IllegalArgumentException("noisy-share is " + noisyShare + ", expected 0 to 1");
+            }
+            return new NoiseOptions(
+                    d.lambdaMin(),
+                    d.lambdaMax(),
+                    d.rho(),
+                    noisyShare,
+                    d.segmentMin(),
+                    d.segmentMax(),
+                    d.constantShare(),
+                    d.risingShare(),
+                    d.timestepScale(),
+                    d.timestepShift());
+        }
+
+        private static <T> T or(@Nullable T value, T fallback) {
+            return value == null ? fallback : value;
+        }
+
+        private static <E extends Enum<E>> E constant(Class<E> type, String what, String name) {
+            return Arrays.stream(type.getEnumConstants())
+                    .filter(constant -> constant.name().equalsIgnoreCase(name))
+                    .findFirst()
+                    .orElseThrow(() -> new IllegalArgumentException(what + " is " + name + ", expected one of "
+                            + Arrays.stream(type.getEnumConstants())
+                                    .map(constant -> constant.name().toLowerCase(Locale.ROOT))
+                                    .collect(Collectors.joining(", "))));
+        }
+    }
+
+    /// Where a run stands.
+    ///
+    /// @param step            steps done
+    /// @param steps           steps in all
+    /// @param loss            of this step, nats per image token
+    /// @param imagesPerSecond lately
+    /// @param secondsLeft     at that rate
+    public record Progress(long step, long steps, double loss, double imagesPerSecond, double secondsLeft) {}
+
+    /// Watches a run.
+    public interface Listener {
+        /// Something that takes a while begins.
+        void note(String text);
+
+        /// After every step.
+        void step(Progress progress);
+
+        /// Asked after every step; true writes a checkpoint and ends the run.
+        boolean cancelled();
+    }
+
+    /// What a run came to.
+    ///
+    /// @param steps           steps in all
+    /// @param loss            of the last step, nats per image token; NaN if the checkpoint was already complete
+    /// @param heldOutLoss     of clean held-out scenes with the weights written, nats per image token
+    /// @param imagesPerSecond at the end
+    /// @param seconds         of this run
+    /// @param folder          the model
+    public record Result(
+            long steps,
+            double loss,
+            double heldOutLoss,
+            double imagesPerSecond,
+            double seconds,
+            Path folder) {
+        /// As JSON.
+        public Map<String, Object> toJson() {
+            Map<String, Object> json = new LinkedHashMap<>();
+            json.put("steps", steps);
+            json.put("loss", Double.isNaN(loss) ? null : loss);
+            json.put("held_out_loss", heldOutLoss);
+            json.put("images_per_second", imagesPerSecond);
+            json.put("seconds", seconds);
+            json.put("model", folder.toString());
+            return json;
+        }
+    }
+
+    /// Trains a model from nothing.
+    ///
+    /// @param tokenizer folder of the image tokeniser to use; null: the one in `out` if there is one, else one trained first
+    /// @param out       folder that the model is written to
+    /// @throws IllegalArgumentException if settings do not fit each other
+    /// @throws CancellationException if the listener ends the run; the checkpoint holds what was reached
+    public static Result train(Size size, Run run, @Nullable Path tokenizer, Path out, Listener listener)
+            throws IOException {
+        TrainOptions options = run.options(Objective.PRETRAIN);
+        PatchTokenizer images = imagesFor(tokenizer, out, listener);
+        String json = WordTokenizerBuilder.build(SceneVocabulary.words(), images.codes());
+        if (images.gridHeight() != images.gridWidth()) {
+            throw new IllegalArgumentException("the image tokeniser has a grid of " + images.gridHeight() + " x "
+                    + images.gridWidth() + ", expected a square one");
+        }
+        Tokenizer text = Tokenizer.parse(json, TOKENIZER);
+        Vocabulary vocabulary = Vocabulary.of(text, images.codes(), images.gridHeight(), images.gridWidth());
+        NetworkShape shape = NetworkShape.demo(
+                vocabulary.size(),
+                vocabulary.codes(),
+                images.gridHeight(),
+                size.hiddenSize(),
+                size.intermediateSize(),
+                size.layers(),
+                size.heads(),
+                size.maxPositions());
+        return new Job(run, options, shape, vocabulary, images, json, text, out, listener).run(null);
+    }
+
+    /// Fine-tunes a model of ours for the `sjd2` decoders.
+    ///
+    /// @param model folder to start from
+    /// @param out   folder that the tuned model is written to; may be the same
+    /// @throws ModelFormatException if `model` is damaged, or not of the kind that this trains
+    /// @throws CancellationException if the listener ends the run; the checkpoint holds what was reached
+    public static Result finetune(Path model, Run run, Path out, Listener listener) throws IOException {
+        TrainOptions options = run.options(Objective.SJD2_FINETUNE);
+        ModelDescription description = ModelDescription.read(model);
+        TransformerConfig c = description.transformer();
+        PatchTokenizer images = patches(model.resolve(ImageTokenizers.FOLDER));
+        String json = Files.readString(model.resolve(TOKENIZER));
+        Tokenizer text = Tokenizer.parse(json, model.resolve(TOKENIZER).toString());
+        Vocabulary vocabulary = Vocabulary.of(text, images.codes(), images.gridHeight(), images.gridWidth());
+        if (c.kvHeads() != c.heads() || images.gridHeight() != images.gridWidth()) {
+            throw new ModelFormatException(
+                    model.toString(),
+                    "has " + c.kvHeads() + " key and value heads and a grid of " + images.gridHeight() + " x "
+                            + images.gridWidth(),
+                    "only models as `train` makes them can be fine-tuned");
+        }
+        NetworkShape shape = NetworkShape.demo(
+                vocabulary.size(),
+                vocabulary.codes(),
+                images.gridHeight(),
+                c.hiddenSize(),
+                c.intermediateSize(),
+                c.layers(),
+                c.heads(),
+                c.maxPositions());
+        Result result = new Job(run, options, shape, vocabulary, images, json, text, out, listener).run(model);
+        Path settings = model.resolve(GENERATION_CONFIG);
+        if (Files.exists(settings) && !Files.exists(out.resolve(GENERATION_CONFIG))) {
+            AtomicFiles.write(out.resolve(GENERATION_CONFIG), Files.readString(settings));
+        }
+        return result;
+    }
+
+    private static PatchTokenizer imagesFor(@Nullable Path tokenizer, Path out, Listener listener)
+            throws IOException {
+        if (tokenizer != null) {
+            return patches(tokenizer);
+        }
+        Path own = out.resolve(ImageTokenizers.FOLDER);
+        if (Files.exists(own)) {
+            return patches(own);
+        }
+        listener.note("training the image tokeniser, about half a minute");
+        SceneGenerator scenes = new SceneGenerator(TRAIN_SCENES, SceneGenerator.Split.TRAIN);
+        PatchCodebookTrainer.Settings settings = PatchCodebookTrainer.Settings.DEMO;
+        float[] table = PatchCodebookTrainer.train(i -> scenes.scene(i).image(), settings);
+        int grid = SceneGenerator.SIDE / settings.patch();
+        PatchTokenizer images = new PatchTokenizer(table, settings.codes(), settings.patch(), grid, grid);
+        // Kept at once: whoever continues a stopped run must find the same codes.
+        ImageTokenizers.save(images, own);
+        return images;
+    }
+
+    private static PatchTokenizer patches(Path folder) throws IOException {
+        if (ImageTokenizers.load(folder) instanceof PatchTokenizer patches) {
+            return patches;
+        }
+        throw new ModelFormatException(folder.toString(), "is no patch tokeniser", "only those can be trained with");
+    }
+
+    private record Job(
+            Run run,
+            TrainOptions options,
+            NetworkShape shape,
+            Vocabulary vocabulary,
+            PatchTokenizer images,
+            String tokenizerJson,
+            Tokenizer text,
+            Path out,
+            Listener listener) {
+
+        Result run(@Nullable Path from) throws IOException {
+            long start = System.nanoTime();
+            TrainListener.Progress[] last = new TrainListener.Progress[1];
+            boolean[] stopped = new boolean[1];
+            try (SceneData data = new SceneData(
+                            TRAIN_SCENES, SceneGenerator.Split.TRAIN, run.scenes(), images, text);
+                    SceneData heldOut =
+                            new SceneData(HELD_OUT_SCENES, SceneGenerator.Split.HELD_OUT, HELD_OUT, images, text);
+                    Backend backend = Backends.open(run.backend(), run.threads());
+                    Trainer trainer =
+                            new Trainer(backend.training(), shape, options, vocabulary, data)) {
+                data.makeAhead(1);
+                if (trainer.resume()) {
+                    listener.note("continuing " + options.checkpoint() + " at step " + trainer.step());
+                } else if (from != null) {
+                    trainer.load(from);
+                } else {
+                    trainer.initialise(images);
+                }
+                trainer.run(progress -> {
+                    last[0] = progress;
+                    listener.step(new Progress(
+                            progress.step(),
+                            progress.steps(),
+                            progress.loss(),
+                            progress.imagesPerSecond(),
+                            progress.secondsLeft()));
+                    stopped[0] = listener.cancelled() && progress.step() < progress.steps();
+                    return !stopped[0];
+                });
+                if (stopped[0]) {
+                    throw new CancellationException("stopped after step " + trainer.step());
+                }
+                listener.note("writing " + out);
+                ModelExport.write(trainer, run.average(), tokenizerJson, images, out);
+                return new Result(
+                        trainer.step(),
+                        last[0] == null ? Double.NaN : last[0].loss(),
+                        trainer.evaluate(heldOut, HELD_OUT, run.average()),
+                        last[0] == null ? 0 : last[0].imagesPerSecond(),
+                        (System.nanoTime() - start) * 1e-9,
+                        out);
+            }
+        }
+    }
+}
