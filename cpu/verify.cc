@@ -144,23 +144,30 @@ struct Verify {
     const uint32_t high = stream_high(SJD2_PURPOSE_GUMBEL, 0);
     double best_time = std::numeric_limits<double>::infinity();
     int64_t best = 0;
-    for (int64_t c = 0; c < codes; c += 4) {
-      const int64_t n = min64(4, codes - c);
+    uint32_t words[4][kPhiloxBatch];
+    int64_t candidates[4 * kPhiloxBatch];
+    for (int64_t first = 0; first < codes; first += 4 * kPhiloxBatch) {
+      const int64_t n = min64(4 * kPhiloxBatch, codes - first);
+      const float* weights = p + first;
       float any = 0;
-      for (int64_t j = 0; j < n; ++j) any += p[c + j];
+      for (int64_t c = 0; c < n; ++c) any += weights[c];
       if (any == 0) continue;
-      const PhiloxBlock block = philox(key_of(image), static_cast<uint32_t>(c / 4), image.index,
-                                       static_cast<uint32_t>(position), high);
-      for (int64_t j = 0; j < n; ++j) {
-        const double weight = p[c + j];
-        if (weight == 0) continue;
-        const double u = uniform_open(block.word[j]);
-        // -log u >= 1 - u: most codes lose without a logarithm. The margin covers its rounding.
-        if ((1 - u) * (1 - 1e-12) >= best_time * weight) continue;
-        const double time = -std::log(u) / weight;
+      philox_batch(words, key_of(image), static_cast<uint32_t>(first / 4), image.index, static_cast<uint32_t>(position),
+                   high);
+      // -log u >= 1 - u: most codes lose without a logarithm, all those of weight 0 among them (infinity times 0 compares
+      // false too). Listed without a branch, which nothing could predict; the margin covers the logarithm's rounding.
+      int64_t count = 0;
+      for (int64_t c = 0; c < n; ++c) {
+        const double u = uniform_open(words[c % 4][c / 4]);
+        candidates[count] = c;
+        count += (1 - u) * (1 - 1e-12) < best_time * weights[c] ? 1 : 0;
+      }
+      for (int64_t i = 0; i < count; ++i) {
+        const int64_t c = candidates[i];
+        const double time = -std::log(uniform_open(words[c % 4][c / 4])) / weights[c];
         if (time < best_time) {
           best_time = time;
-          best = c + j;
+          best = first + c;
         }
       }
     }
