@@ -22,7 +22,7 @@ class DecoderLawTest {
 
     /// Enough to notice a total-variation shift of 0.04 spread over all 1024 cells with power above 0.999;
     /// `theTestIsStrongEnough` holds it to that.
-    private static final int TRIALS = 100_000;
+    private static final int TRIALS = 80_000;
 
     private static final int WINDOW = 3;
     private static final SamplingOptions PLAIN = SamplingOptions.PLAIN;
@@ -69,7 +69,7 @@ class DecoderLawTest {
     @MethodSource("losslessCases")
     void picturesFollowTheExactLaw(String backendName, Case c) {
         double[] law = LawHarness.law(c.sampling, c.forced);
-        try (Backend backend = DecodeBackends.open(backendName)) {
+        try (Backend backend = DecodeBackends.open(backendName, 1)) {
             LawHarness.Tally tally = LawHarness.tally(backend, c.options(), c.forced, TRIALS, 11);
             ChiSquare.assertFits(law, tally.counts(), ALPHA);
         }
