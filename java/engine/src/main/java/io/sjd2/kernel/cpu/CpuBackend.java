@@ -19,8 +19,6 @@ import java.util.Arrays;
 /// Several may be open at a time; each owns a thread pool and is used by one thread at a time.
 public final class CpuBackend implements Backend {
     private static final long ALIGNMENT = 64;
-    /// Above this a tensor starts on a huge page's boundary, so that the system can back it with huge pages.
-    private static final long HUGE_PAGE = 2L << 20;
 
     private final Arena arena;
     private final NativeStream stream;
@@ -84,7 +82,7 @@ public final class CpuBackend implements Backend {
             bytes = Math.multiplyExact(bytes, extent);
         }
         try {
-            return Tensor.of(owner.allocate(bytes, bytes >= HUGE_PAGE ? HUGE_PAGE : ALIGNMENT), dtype, shape);
+            return Tensor.of(owner.allocate(bytes, ALIGNMENT), dtype, shape);
         } catch (OutOfMemoryError e) {
             throw new KernelException(
                     "allocate on " + name + ": " + dtype.label() + Arrays.toString(shape) + " needs " + (bytes >> 20)
