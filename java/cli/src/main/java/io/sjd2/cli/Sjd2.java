@@ -65,6 +65,8 @@ final class Sjd2 implements Runnable {
                 .addSubcommand(new DoctorCommand(console));
         // A prompt may begin with @ and must not be taken for a file of arguments.
         return commands.setExpandAtFiles(false)
+                // The last of several says what counts, so that a script's settings can be overruled.
+                .setOverwrittenOptionsAllowed(true)
                 .setOut(new java.io.PrintWriter(console.out(), true))
                 .setErr(new java.io.PrintWriter(console.err(), true))
                 .setUsageHelpAutoWidth(false)

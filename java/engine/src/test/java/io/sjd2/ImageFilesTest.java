@@ -1,0 +1,76 @@
+package io.sjd2;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
+
+import io.sjd2.io.Json;
+import io.sjd2.io.PngReader;
+import io.sjd2.tensor.RgbImage;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.List;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ImageFilesTest {
+    private static final GeneratedImage IMAGE = new GeneratedImage(
+            3,
+            "a red circle 🎈",
+            -5,
+            RgbImage.blank(8, 8),
+            new int[] {100, 101, 9, 102, 103, 9},
+            new int[][] {{0, 1}, {2, 3}},
+            new GenerationStatistics("sjd2-mc", 32, 2, 6, 3, 0.5, 0.1, 0.2, 4, 3, 2, 1),
+            List.of("careful"));
+
+    @TempDir
+    Path folder;
+
+    @Test
+    void pngCarriesWhatMadeIt() throws IOException {
+        Path file = folder.resolve("x.png");
+        ImageFiles.write(file, IMAGE, "demo");
+        assertThat(PngReader.text(file))
+                .containsEntry("prompt", "a red circle 🎈")
+                .containsEntry("seed", "-5")
+                .containsEntry("index", "3")
+                .containsEntry("model", "demo")
+                .containsEntry("decoder", "sjd2-mc")
+                .containsEntry("window", "32");
+    }
+
+    @Test
+    void uniqueNamesOverwriteNothing() throws IOException {
+        Path first = ImageFiles.writeUnique(folder, "a-star", IMAGE, "demo");
+        Path second = ImageFiles.writeUnique(folder, "a-star", IMAGE, "demo");
+        assertThat(first).isNotEqualTo(second).exists();
+        assertThat(second).hasSameBinaryContentAs(first);
+        assertThat(ImageFiles.stem("A Red/Circle\n..", 7)).isEqualTo("a-red-circle-seed7");
+    }
+
+    @Test
+    void tokensFileHoldsForcedTokensAndTheGrid() throws IOException {
+        Path file = folder.resolve("t.json");
+        ImageFiles.writeTokens(file, IMAGE);
+        assertThat(Files.readString(file).strip()).isEqualTo("{\"tokens\":[100,101,9,102,103,9],\"codes\":[[0,1],[2,3]]}");
+    }
+
+    @Test
+    void reportHoldsThePublishedFields() throws IOException {
+        Json json = Json.parse(Reports.json(Reports.of(IMAGE, true, Path.of("x.png"))), "report");
+        assertThat(json.get("seconds").number()).isEqualTo(0.8);
+        assertThat(json.get("step_compression").number()).isEqualTo(2);
+        assertThat(json.get("ms_per_pass").number()).isEqualTo(166.666667);
+        assertThat(json.get("auto_window").bool()).isTrue();
+        assertThat(json.keys())
+                .contains("prompt", "seed", "decoder", "window", "passes", "tokens", "image", "index", "warnings");
+    }
+
+    @Test
+    void placesThatCannotBeWrittenAreTold() {
+        assertThatThrownBy(() -> ImageFiles.checkWritable(folder)).hasMessageContaining("is a folder");
+        assertThatThrownBy(() -> ImageFiles.checkWritable(folder.resolve("no/x.png")))
+                .hasMessageContaining("does not exist");
+    }
+}
