@@ -51,14 +51,6 @@ struct Product {
   }
 };
 
-// Rows in blocks of nearly equal height, so that no block is a sliver.
-struct Blocks {
-  int64_t rows, count;
-  Blocks(int64_t n, int64_t highest) : rows(n), count(div_up(n, highest)) {}
-  int64_t begin(int64_t i) const { return rows * i / count; }
-  int64_t height(int64_t i) const { return begin(i + 1) - begin(i); }
-};
-
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
 
 // c[R][kGroupColumns] += x[depth][R] times one chunk of a panel group. `next` is what the group needs after this chunk;

@@ -105,22 +105,57 @@ SJD2_INLINE vf fmadd(vf a, vf b, vf c) {
 SJD2_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
 SJD2_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
 
+// Lane i from lane i ^ kDistance.
+template <int kDistance>
+SJD2_INLINE vf swap_lanes(vf v) {
+  vi order;
+  for (int i = 0; i < kLanes; ++i) order[i] = i ^ kDistance;
+  return __builtin_shuffle(v, order);
+}
+
 // Sums and maxima over lanes, always in the same tree.
 SJD2_INLINE float sum_lanes(vf v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  }
-  return lanes[0];
+  if constexpr (kLanes > 8) v += swap_lanes<8>(v);
+  if constexpr (kLanes > 4) v += swap_lanes<4>(v);
+  v += swap_lanes<2>(v);
+  v += swap_lanes<1>(v);
+  return v[0];
 }
 SJD2_INLINE float max_lanes(vf v) {
-  float lanes[kLanes];
-  store(lanes, v);
-  for (int64_t width = kLanes / 2; width > 0; width /= 2) {
-    for (int64_t i = 0; i < width; ++i) lanes[i] = lanes[i] > lanes[i + width] ? lanes[i] : lanes[i + width];
+  if constexpr (kLanes > 8) v = max(v, swap_lanes<8>(v));
+  if constexpr (kLanes > 4) v = max(v, swap_lanes<4>(v));
+  v = max(v, swap_lanes<2>(v));
+  v = max(v, swap_lanes<1>(v));
+  return v[0];
+}
+
+// One step of transpose(): blocks of kDistance lanes change sides of the diagonal.
+template <int kDistance>
+SJD2_INLINE void exchange(vf& a, vf& b) {
+  vi first, second;
+  for (int i = 0; i < kLanes; ++i) {
+    const bool upper = (i & kDistance) != 0;
+    first[i] = upper ? static_cast<int>(kLanes) + i - kDistance : i;
+    second[i] = upper ? static_cast<int>(kLanes) + i : i + kDistance;
   }
-  return lanes[0];
+  const vf low = __builtin_shuffle(a, b, first), high = __builtin_shuffle(a, b, second);
+  a = low;
+  b = high;
+}
+template <int kDistance>
+SJD2_INLINE void exchange_all(vf (&rows)[kLanes]) {
+#pragma GCC unroll 16
+  for (int i = 0; i < kLanes; ++i) {
+    if ((i & kDistance) == 0) exchange<kDistance>(rows[i], rows[i + kDistance]);
+  }
+}
+
+// Row i, lane j to row j, lane i.
+SJD2_INLINE void transpose(vf (&rows)[kLanes]) {
+  if constexpr (kLanes > 8) exchange_all<8>(rows);
+  if constexpr (kLanes > 4) exchange_all<4>(rows);
+  exchange_all<2>(rows);
+  exchange_all<1>(rows);
 }
 
 // e^x within 2 ulp: 0 below -104, infinity above 88.73, NaN for NaN.
