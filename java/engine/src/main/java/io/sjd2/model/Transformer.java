@@ -114,6 +114,11 @@ public final class Transformer implements AutoCloseable {
         return weightBytes;
     }
 
+    /// Tells models apart without reading their weights: the configuration and the weights' size.
+    public String fingerprint() {
+        return description + "|" + weightBytes + "|" + (noiseAdapter != null);
+    }
+
     /// What the next-clean-token fine-tuning added, or null.
     public @Nullable NoiseAdapter noiseAdapter() {
         return noiseAdapter;

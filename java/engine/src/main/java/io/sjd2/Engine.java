@@ -1,0 +1,400 @@
+package io.sjd2;
+
+import io.sjd2.decode.DecodeListener;
+import io.sjd2.decode.DecodeOptions;
+import io.sjd2.decode.DecodeRequest;
+import io.sjd2.decode.DecodeResult;
+import io.sjd2.decode.Decoder;
+import io.sjd2.decode.DecoderSpec;
+import io.sjd2.decode.SamplingOptions;
+import io.sjd2.io.Json;
+import io.sjd2.io.ModelFormatException;
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.Backends;
+import io.sjd2.model.ModelDescription;
+import io.sjd2.model.NoiseAdapter;
+import io.sjd2.model.Scorer;
+import io.sjd2.model.Transformer;
+import io.sjd2.model.TransformerConfig;
+import io.sjd2.model.TransformerForward;
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.RgbImage;
+import io.sjd2.tokenizer.Tokenizer;
+import io.sjd2.vq.ImageTokenizer;
+import io.sjd2.vq.ImageTokenizers;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.concurrent.CancellationException;
+import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
+
+/// An open model: prompts in, pictures out.
+///
+/// Thread-safe; calls take turns on the backend. Owns weights, threads and device memory until {@link #close()}.
+///
+/// ```java
+/// try (Engine engine = Engine.open(Path.of("models/demo"), EngineOptions.defaults())) {
+///     GeneratedImage picture = engine.generate(GenerationRequest.of("a red circle"), GenerationListener.NONE).getFirst();
+/// }
+/// ```
+public final class Engine implements AutoCloseable {
+    /// Pictures decoded side by side. A picture's tokens do not depend on it.
+    private static final int IMAGES_PER_BATCH = 8;
+
+    private static final String GENERATION_CONFIG = "generation_config.json";
+
+    private final ReentrantLock turn = new ReentrantLock(true);
+    private final Path folder;
+    private final Backend backend;
+    private final Transformer model;
+    private final PromptFrame frame;
+    private final ImageTokenizer pictures;
+    private final ModelInfo info;
+    private final WindowPlans plans;
+    private boolean closed;
+
+    private Engine(Path folder, Backend backend, Transformer model, PromptFrame frame, ImageTokenizer pictures)
+            throws IOException {
+        this.folder = folder;
+        this.backend = backend;
+        this.model = model;
+        this.frame = frame;
+        this.pictures = pictures;
+        this.info = describe();
+        this.plans = new WindowPlans(model, frame.unconditional(), generationConfig(folder));
+    }
+
+    /// Opens a model folder.
+    ///
+    /// @throws ModelFormatException if a file is missing or does not hold what it should, naming file, value and remedy
+    /// @throws IOException if reading fails
+    /// @throws IllegalArgumentException if the options name an unknown backend or a dtype that is not f32 or bf16
+    /// @throws io.sjd2.kernel.KernelException if the backend cannot be opened
+    public static Engine open(Path folder, EngineOptions options) throws IOException {
+        ModelDescription description = ModelDescription.read(folder);
+        Path tokenizerFile = folder.resolve("tokenizer.json");
+        if (!Files.exists(tokenizerFile)) {
+            throw new ModelFormatException(
+                    folder.toString(), "holds no tokenizer.json", "the model's folder must contain its text tokeniser");
+        }
+        PromptFrame frame = new PromptFrame(description, Tokenizer.load(tokenizerFile), tokenizerFile.toString());
+        ImageTokenizer pictures = ImageTokenizers.load(folder.resolve(ImageTokenizers.FOLDER));
+        if (pictures.codes() != description.codes()
+                || pictures.gridHeight() != description.grid().height()
+                || pictures.gridWidth() != description.grid().width()) {
+            throw new ModelFormatException(
+                    folder.toString(),
+                    "the image tokeniser has " + pictures.codes() + " codes on " + pictures.gridHeight() + " x "
+                            + pictures.gridWidth() + ", the model " + description.codes() + " on "
+                            + description.grid().height() + " x " + description.grid().width(),
+                    "the two belong to different models");
+        }
+        Backend backend = Backends.open(options.backend(), options.threads());
+        try {
+            DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
+            Transformer model = Transformer.load(backend, folder, description, dtype, options.listener());
+            try {
+                return new Engine(folder, backend, model, frame, pictures);
+            } catch (IOException | RuntimeException | Error e) {
+                model.close();
+                throw e;
+            }
+        } catch (IOException | RuntimeException | Error e) {
+            backend.close();
+            throw e;
+        }
+    }
+
+    private ModelInfo describe() throws IOException {
+        ModelDescription d = model.description();
+        TransformerConfig c = d.transformer();
+        NoiseAdapter adapter = model.noiseAdapter();
+        long parameters = c.blockParameters()
+                + (long) c.vocabSize() * c.hiddenSize()
+                + (long) d.headRows() * c.hiddenSize()
+                + (c.targetGrid() == null
+                        ? 0
+                        : (long) (c.targetGrid().height() + c.targetGrid().width()) * c.hiddenSize());
+        return new ModelInfo(
+                d.family(),
+                folder,
+                parameters,
+                model.weightBytes(),
+                c.kvBytesPerToken(model.dtype().bytes()),
+                model.dtype().label(),
+                backend.name(),
+                backend.threads(),
+                d.grid().height(),
+                d.grid().width(),
+                d.grid().width() * d.patchSize(),
+                d.grid().height() * d.patchSize(),
+                d.imageLength(),
+                d.codes(),
+                c.vocabSize(),
+                c.hiddenSize(),
+                c.layers(),
+                adapter != null,
+                c.maxPositions() - d.imageLength(),
+                defaults(adapter));
+    }
+
+    private ModelInfo.Defaults defaults(@Nullable NoiseAdapter adapter) throws IOException {
+        Json config = generationConfig(folder);
+        return new ModelInfo.Defaults(
+                DecoderSpec.parse(config.string("decoder", DecoderSpec.defaultFor(adapter != null).toString()))
+                        .toString(),
+                adapter == null ? 0 : adapter.defaultLevels(),
+                config.number("guidance_scale", 1),
+                config.number("temperature", 1),
+                config.int32("top_k", 0),
+                config.number("top_p", 1));
+    }
+
+    private static Json generationConfig(Path folder) throws IOException {
+        Path file = folder.resolve(GENERATION_CONFIG);
+        return Files.exists(file) ? Json.read(file) : Json.parse("{}", GENERATION_CONFIG);
+    }
+
+    /// What was opened.
+    public ModelInfo info() {
+        return info;
+    }
+
+    /// Words of the prompt that the model has never seen; empty where any word may mean something.
+    public List<String> unknownWords(String prompt) {
+        return frame.unknownWords(prompt);
+    }
+
+    /// The words the model knows; empty where any word may mean something.
+    public List<String> knownWords() {
+        return frame.knownWords();
+    }
+
+    /// Makes the pictures of a request. Picture `i` depends on (`seed`, `i`) and the settings alone.
+    ///
+    /// @param listener  told after every pass; may cancel
+    /// @return the pictures in order
+    /// @throws IllegalArgumentException if a setting is out of range or does not fit the model, or the prompt is too long
+    /// @throws CancellationException if the listener cancels
+    /// @throws io.sjd2.decode.UnusableLogitsException if the model computes NaN
+    public List<GeneratedImage> generate(GenerationRequest request, GenerationListener listener) {
+        turn.lock();
+        try {
+            requireOpen();
+            return new Generation(request, listener).run();
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /// The window that `auto` takes for a decoder, from pass times measured on this machine (once, then remembered).
+    ///
+    /// @param decoder   name, as in a request
+    /// @param guidance  as in a request: 1 runs one sequence per picture, anything else two
+    /// @param images    pictures decoded side by side
+    public WindowPlan planWindow(String decoder, double guidance, int images) {
+        turn.lock();
+        try {
+            requireOpen();
+            return plans.plan(DecoderSpec.parse(decoder), guidance != 1, images);
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /// Log-probability in nats of every token of a picture under the model at temperature 1, without filters and guidance.
+    ///
+    /// @param codes  rows of the grid, as in {@link GeneratedImage#codes}
+    /// @return `[height * width]`
+    /// @throws IllegalArgumentException if the codes do not fit the model
+    public double[] logLikelihood(String prompt, boolean rawPrompt, int[][] codes) {
+        int[] flat = Arrays.stream(codes).flatMapToInt(Arrays::stream).toArray();
+        if (flat.length != info.tokensPerImage()) {
+            throw new IllegalArgumentException(
+                    "the picture has " + flat.length + " codes, expected " + info.tokensPerImage());
+        }
+        turn.lock();
+        try {
+            requireOpen();
+            float[] scores = new Scorer(model)
+                    .score(frame.conditional(prompt, rawPrompt, info.maxPromptTokens()), flat);
+            double[] out = new double[scores.length];
+            for (int i = 0; i < out.length; i++) {
+                out[i] = scores[i];
+            }
+            return out;
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    private void requireOpen() {
+        if (closed) {
+            throw new IllegalStateException("the engine is closed");
+        }
+    }
+
+    /// Waits for a running call, then frees everything. Idempotent.
+    @Override
+    public void close() {
+        turn.lock();
+        try {
+            if (!closed) {
+                closed = true;
+                model.close();
+                backend.close();
+            }
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /// One call of {@link #generate}: settings resolved, then batch by batch.
+    private final class Generation {
+        private final GenerationRequest request;
+        private final GenerationListener listener;
+        private final DecoderSpec decoder;
+        private final SamplingOptions sampling;
+        private final int levels;
+        private final int window;
+        private final int[] conditional;
+        private final List<String> warnings;
+        private final long total;
+        private long finishedTokens;
+        private long finishedPasses;
+
+        Generation(GenerationRequest request, GenerationListener listener) {
+            ModelInfo.Defaults d = info.defaults();
+            this.request = request;
+            this.listener = listener;
+            this.conditional = frame.conditional(request.prompt(), request.rawPrompt(), info.maxPromptTokens());
+            this.decoder = DecoderSpec.parse(request.decoder() != null ? request.decoder() : d.decoder());
+            this.sampling = new SamplingOptions(
+                    (float) (request.temperature() != null ? request.temperature() : d.temperature()),
+                    request.topK() != null ? request.topK() : d.topK(),
+                    (float) (request.topP() != null ? request.topP() : d.topP()),
+                    (float) (request.guidance() != null ? request.guidance() : d.guidance()),
+                    request.sampler() != null
+                            ? SamplingOptions.Sampler.parse(request.sampler())
+                            : SamplingOptions.Sampler.GUMBEL);
+            this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : Math.max(1, d.levels())) : 0;
+            if (decoder.noise() && !info.fineTuned()) {
+                throw new IllegalArgumentException("decoder " + decoder + " needs a model fine-tuned for noisy inputs, "
+                        + folder + " is not; use " + DecoderSpec.SJD_MC + " or fine-tune it with `sjd2 finetune`");
+            }
+            int asked = decoder.sequential()
+                    ? 1
+                    : request.window() == GenerationRequest.AUTO_WINDOW
+                            ? plans.plan(decoder, sampling.guided(), 1).window()
+                            : request.window();
+            this.window = Math.min(asked, info.tokensPerImage());
+            this.warnings = warningsFor(request.prompt());
+            this.total = (long) request.images() * info.tokensPerImage();
+        }
+
+        private List<String> warningsFor(String prompt) {
+            List<String> unknown = request.rawPrompt() ? List.of() : frame.unknownWords(prompt);
+            return unknown.isEmpty()
+                    ? List.of()
+                    : List.of("the model does not know " + String.join(", ", unknown) + "; it knows: "
+                            + String.join(", ", frame.knownWords()));
+        }
+
+        List<GeneratedImage> run() {
+            List<GeneratedImage> images = new ArrayList<>(request.images());
+            for (int first = 0; first < request.images(); first += IMAGES_PER_BATCH) {
+                images.addAll(batch(first, Math.min(IMAGES_PER_BATCH, request.images() - first)));
+            }
+            return images;
+        }
+
+        private List<GeneratedImage> batch(int first, int count) {
+            if (listener.cancelled()) {
+                throw new CancellationException("cancelled before picture " + first);
+            }
+            boolean guided = sampling.guided();
+            List<int[]> prompts = new ArrayList<>();
+            List<DecodeRequest.Image> sequences = new ArrayList<>();
+            for (int i = 0; i < count; i++) {
+                int cond = prompts.size();
+                prompts.add(conditional);
+                if (guided) {
+                    prompts.add(frame.unconditional());
+                }
+                sequences.add(new DecodeRequest.Image(request.seed(), first + i, cond, guided ? cond + 1 : -1));
+            }
+            int length = info.tokensPerImage();
+            int capacity = Math.max(conditional.length, frame.unconditional().length) + length;
+            long start = System.nanoTime();
+            try (TransformerForward forward = new TransformerForward(model, prompts.size(), window, capacity)) {
+                forward.prefill(prompts);
+                long prefilled = System.nanoTime();
+                DecodeResult result = new Decoder(forward)
+                        .decode(
+                                new DecodeRequest(length, null, sequences),
+                                new DecodeOptions(decoder, sampling, window, Math.max(levels, 1)),
+                                this::onIteration);
+                long decoded = System.nanoTime();
+                finishedTokens += (long) count * length;
+                finishedPasses += result.statistics().iterations();
+                List<GeneratedImage> images = new ArrayList<>(count);
+                for (int i = 0; i < count; i++) {
+                    GeneratedImage image = image(
+                            first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
+                    images.add(image);
+                    listener.finished(image);
+                }
+                return images;
+            }
+        }
+
+        private boolean onIteration(DecodeListener.Progress progress) {
+            long committed = finishedTokens;
+            for (int i = 0; i < progress.images(); i++) {
+                committed += progress.committed(i);
+            }
+            listener.progress(committed, total, finishedPasses + progress.iteration());
+            return !listener.cancelled();
+        }
+
+        private GeneratedImage image(
+                int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
+            int[] codes = result.tokens()[slot];
+            long start = System.nanoTime();
+            RgbImage image = pictures.decode(codes);
+            double imageSeconds = (System.nanoTime() - start) * 1e-9;
+            int[] tokens = new int[codes.length];
+            int[][] rows = new int[info.gridHeight()][info.gridWidth()];
+            for (int i = 0; i < codes.length; i++) {
+                tokens[i] = model.description().firstCode() + codes[i];
+                rows[i / info.gridWidth()][i % info.gridWidth()] = codes[i];
+            }
+            DecodeResult.ImageStatistics s = result.statistics().images().get(slot);
+            return new GeneratedImage(
+                    index,
+                    request.prompt(),
+                    request.seed(),
+                    image,
+                    tokens,
+                    rows,
+                    new GenerationStatistics(
+                            decoder.toString(),
+                            result.statistics().window(),
+                            levels,
+                            codes.length,
+                            s.passes(),
+                            seconds,
+                            prefillSeconds,
+                            imageSeconds,
+                            s.tested(),
+                            s.kept(),
+                            s.tail(),
+                            s.tailKept()),
+                    warnings);
+        }
+    }
+}
