@@ -31,7 +31,9 @@ final class Console {
     /// Drops notes and progress from now on; warnings and errors stay.
     void quiet(boolean value) {
         quiet = value;
-        ConsoleLoggerFinder.lowest(value ? System.Logger.Level.WARNING : System.Logger.Level.INFO);
+        if (value) {
+            ConsoleLoggerFinder.lowest(System.Logger.Level.WARNING);
+        }
     }
 
     /// Says what is going on.

@@ -29,10 +29,15 @@ class LauncherTest {
         tools = Files.createDirectory(folder.resolve("tools"));
         for (String name : List.of("readlink", "dirname", "grep", "find", "mkdir")) {
             Path tool = Path.of("/usr/bin", name);
-            Files.createSymbolicLink(tools.resolve(name), Files.exists(tool) ? tool : Path.of("/bin", name));
+            provide(name, Files.exists(tool) ? tool : Path.of("/bin", name));
         }
         Path home = Files.createDirectory(folder.resolve("home"));
         launcher = Files.copy(Path.of(System.getProperty("sjd2.home"), "sjd2"), home.resolve("sjd2"));
+    }
+
+    private void provide(String name, Path tool) throws IOException {
+        Path script = Files.writeString(tools.resolve(name), "#!" + BASH + "\nexec " + tool + " \"$@\"\n");
+        assertThat(script.toFile().setExecutable(true)).isTrue();
     }
 
     private Session launch(Path script, Map<String, String> environment) throws IOException, InterruptedException {
@@ -55,7 +60,7 @@ class LauncherTest {
         assertThat(session.firstError())
                 .contains("missing: Maven, g++, CMake, make", "apt-get install maven g++ cmake make");
         for (String name : List.of("mvn", "g++", "make")) {
-            Files.createSymbolicLink(tools.resolve(name), BASH);
+            provide(name, BASH);
         }
         assertThat(launch(launcher, Map.of()).firstError()).contains("missing: CMake;", "apt-get install cmake");
     }
