@@ -1,0 +1,68 @@
+package io.sjd2.train;
+
+import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.data.Offset.offset;
+
+import java.io.IOException;
+import java.util.Map;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.CsvSource;
+
+/// The f64 columns of the training fixtures: they fix what the network and its optimiser mean.
+class DoubleOracleTest {
+    private static final double LOSS = 1e-12;
+    private static final double GRADIENT = 1e-11;
+    private static final double PARAMETER = 1e-10;
+
+    @ParameterizedTest
+    @CsvSource({
+        "llama, clean", "llama, noise", "llama, noise_normalised", "chameleon, clean", "chameleon, noise_normalised"
+    })
+    void reproducesTheFixture(String family, String mode) throws IOException {
+        Golden golden = Golden.load(family, mode);
+        double[][] norm = golden.normalisation();
+        DoubleOracle oracle =
+                new DoubleOracle(golden.shape(), golden.spec.get("eps").number(), golden.init, norm[0], norm[1]);
+        Map<String, double[]> b = golden.batch;
+        DoubleOracle.Batch batch = new DoubleOracle.Batch(
+                golden.number("B"),
+                golden.number("T"),
+                b.get("ids"),
+                b.get("target_mask"),
+                golden.noisy() ? b.get("noisy") : new double[b.get("noisy").length],
+                b.get("alpha"),
+                b.get("sigma"),
+                b.get("timestep"),
+                b.get("noise"));
+        int compared = 0;
+        for (int step = 1; step <= 3; step++) {
+            assertThat(oracle.pass(batch)).isCloseTo(golden.losses64[step - 1], offset(LOSS));
+            if (step == 1) {
+                compared += compare(golden, "f64.grad.", oracle.grads(), GRADIENT);
+            }
+            oracle.adamw(
+                    golden.adamw.get("lr").number(),
+                    golden.adamw.get("beta1").number(),
+                    golden.adamw.get("beta2").number(),
+                    golden.adamw.get("eps").number(),
+                    golden.adamw.get("weight_decay").number());
+            compared += compare(golden, "f64.after_step_" + step + ".", oracle.params(), PARAMETER);
+        }
+        assertThat(compared).isGreaterThan(2 * 20);
+    }
+
+    private static int compare(Golden golden, String prefix, Map<String, double[]> actual, double tolerance) {
+        int compared = 0;
+        for (var entry : golden.expected.entrySet()) {
+            if (!entry.getKey().startsWith(prefix)) {
+                continue;
+            }
+            double[] values = actual.get(entry.getKey().substring(prefix.length()));
+            for (int i = 0; i < values.length; i++) {
+                assertThat(values[i]).as(entry.getKey() + "[" + i + "]").isCloseTo(entry.getValue()[i], offset(tolerance));
+            }
+            compared++;
+        }
+        return compared;
+    }
+}
