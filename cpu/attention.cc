@@ -51,44 +51,84 @@ struct Task {
   }
 };
 
-// Running softmax of one row.
-struct RowState {
-  float highest;
-  float keep;  // what the tile at hand does to the sums before it
-  vf sums;     // of the weights, lane by lane; added up at the end
+// The softmax of a task's rows so far.
+struct RowStates {
+  float* highest;  // score of each row, scaled
+  vf* sums;        // of each row's weights, lane by lane; added up at the end
+
+  static int64_t bytes(int64_t rows) { return rows * static_cast<int64_t>(sizeof(vf)) + round_up(rows + kLanes, 16) * 4; }
+  RowStates(void* memory, int64_t rows) : sums(static_cast<vf*>(memory)) {
+    highest = reinterpret_cast<float*>(sums + rows);
+    for (int64_t i = 0; i < rows + kLanes; ++i) highest[i] = -__builtin_inff();
+    for (int64_t i = 0; i < rows; ++i) sums[i] = vf{};
+  }
 };
 
-// scores [kTile] of a tile, of which the row sees the first n, to weights in place; the others become 0.
-SJD2_INLINE void soften(RowState& state, float* scores, int64_t n, float scale) {
-  vf values[kTileVectors];
+// The next tile of rows [begin, begin + rows), at most kLanes of them: scores [rows][kTile] become weights, keep[r] is what
+// the tile does to the row's sums before it. Of the tile row r sees the first seen[r] entries, none if that is not positive.
+// The rows go together through the maximum and the first exponential, whose latency a row alone would wait for.
+inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* scores, float* keep,
+                   const int64_t* seen, float scale) {
   vi lane;
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
   const vf factor = splat(scale), none = splat(-__builtin_inff());
-  vf top = none;
+  vf tops[kLanes];
 #pragma GCC unroll 16
-  for (int i = 0; i < kTileVectors; ++i) {
-    const vf score = load(scores + i * kLanes) * factor;
-    values[i] = lane + static_cast<int32_t>(i * kLanes) < static_cast<int32_t>(n) ? score : none;
-    top = max(values[i], top);
-  }
-  const float highest = std::fmax(state.highest, max_lanes(top));
-  const vf zero_point = splat(highest);
-  state.keep = highest == state.highest ? 1.0f : exp(splat(state.highest - highest))[0];
-  state.highest = highest;
-  vf sum = {};
+  for (int r = 0; r < kLanes; ++r) tops[r] = none;
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = scores + r * kTile;
+    vf top = none;
+    if (seen[r] >= kTile) {
 #pragma GCC unroll 16
-  for (int i = 0; i < kTileVectors; ++i) {
-    const vf weight = exp(values[i] - zero_point);
-    store(scores + i * kLanes, weight);
-    sum += weight;
+      for (int i = 0; i < kTileVectors; ++i) top = max(load(row + i * kLanes) * factor, top);
+    } else {
+      const auto n = static_cast<int32_t>(max64(seen[r], 0));
+#pragma GCC unroll 16
+      for (int i = 0; i < kTileVectors; ++i) {
+        const vf score = lane + static_cast<int32_t>(i * kLanes) < n ? load(row + i * kLanes) : none;
+        store(row + i * kLanes, score);
+        top = max(score * factor, top);
+      }
+    }
+    tops[r] = top;
   }
-  state.sums = fmadd(state.sums, splat(state.keep), sum);
+  alignas(64) float highest[kLanes];
+  const vf before = load(states.highest + begin);
+  vf now;
+  if (rows <= 2) {
+    float top[kLanes];
+    store(top, none);
+    for (int64_t r = 0; r < rows; ++r) top[r] = max_lanes(tops[r]);
+    now = max(load(top), before);
+  } else {
+    transpose(tops);
+    now = before;
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; ++r) now = max(tops[r], now);
+  }
+  store(highest, now);
+  alignas(64) float kept[kLanes];
+  store(kept, exp(before - now));
+  for (int64_t r = 0; r < rows; ++r) {
+    float* row = scores + r * kTile;
+    const vf zero_point = splat(highest[r]);
+    vf sum = {};
+#pragma GCC unroll 16
+    for (int i = 0; i < kTileVectors; ++i) {
+      const vf weight = exp(load(row + i * kLanes) * factor - zero_point);
+      store(row + i * kLanes, weight);
+      sum += weight;
+    }
+    states.sums[begin + r] = fmadd(states.sums[begin + r], splat(kept[r]), sum);
+    states.highest[begin + r] = highest[r];
+    keep[r] = kept[r];
+  }
 }
 
 // The row's result. Adding 0 makes one zero of both: -0 would tell how many hidden entries had been added.
 template <typename T>
-SJD2_INLINE void finish(T* out, const float* sums, const RowState& state, int64_t head_dim) {
-  const vf share = splat(1.0f / sum_lanes(state.sums));
+SJD2_INLINE void finish(T* out, const float* sums, vf weights, int64_t head_dim) {
+  const vf share = splat(1.0f / sum_lanes(weights));
   for (int64_t i = 0; i < head_dim; i += kLanes) {
     store_upto(out + i, load(sums + i) * share + 0.0f, head_dim - i);
   }
@@ -219,16 +259,16 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
   const int64_t width = round_up(head_dim, kColumns);
   const Blocks blocks(n_rows, kMaxRows);
   const int64_t floats = n_rows * head_dim + n_rows * width + head_dim * kTile + kTile * width + kMaxRows * kTile;
-  const auto states_bytes = n_rows * static_cast<int64_t>(sizeof(RowState));
-  auto* states = static_cast<RowState*>(thread_scratch(stream, thread_index(), states_bytes + floats * 4));
-  if (states == nullptr) return SJD2_OUT_OF_MEMORY;
-  auto* queries = reinterpret_cast<float*>(states + n_rows);
+  const int64_t state_bytes = round_up(RowStates::bytes(n_rows), 64);
+  auto* memory = static_cast<char*>(thread_scratch(stream, thread_index(), state_bytes + floats * 4));
+  if (memory == nullptr) return SJD2_OUT_OF_MEMORY;
+  const RowStates states(memory, n_rows);
+  auto* queries = reinterpret_cast<float*>(memory + state_bytes);
   float* sums = queries + n_rows * head_dim;
   float* keys = sums + n_rows * width;
   float* values = keys + head_dim * kTile;
   float* scores = values + kTile * width;
 
-  for (int64_t i = 0; i < n_rows; ++i) states[i] = {-__builtin_inff(), 0.0f, vf{}};
   std::memset(sums, 0, static_cast<size_t>(n_rows * width) * 4);
   for (int64_t block = 0; block < blocks.count; ++block) {
     const int64_t begin = blocks.begin(block), height = blocks.height(block);
@@ -251,21 +291,13 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
         multiply_rows<true>(height)(scores + t, kTile, queries + begin * head_dim, keys + t, kTile, head_dim, nullptr);
       }
       float keep[kMaxRows];
-      for (int64_t r = 0; r < height; ++r) {
-        RowState& state = states[begin + r];
-        const int64_t n = task.limit(task.begin + begin + r) - first;
-        if (n > 0) {
-          soften(state, scores + r * kTile, n, task.call.scale);
-          keep[r] = state.keep;
-        } else {
-          std::memset(scores + r * kTile, 0, kTile * 4);
-          keep[r] = 1.0f;
-        }
-      }
+      int64_t sees[kMaxRows];
+      for (int64_t r = 0; r < height; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
+      soften(states, begin, height, scores, keep, sees, task.call.scale);
       // Zero times infinity is not zero: where a value is not finite, each row takes what it sees and no more.
       const int64_t together = finite ? height : 1;
       for (int64_t r = 0; r < height; r += together) {
-        const int64_t depth = finite ? seen : min64(seen, task.limit(task.begin + begin + r) - first);
+        const int64_t depth = finite ? seen : min64(seen, sees[r]);
         for (int64_t i = 0; i < width && depth > 0; i += kColumns) {
           multiply_rows<false>(together)(sums + (begin + r) * width + i, width, scores + r * kTile, values + i, width,
                                          depth, keep + r);
@@ -274,7 +306,7 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
     }
   }
   for (int64_t i = 0; i < n_rows; ++i) {
-    finish(task.call.out + task.offset(task.begin + i), sums + i * width, states[i], head_dim);
+    finish(task.call.out + task.offset(task.begin + i), sums + i * width, states.sums[i], head_dim);
   }
   return SJD2_OK;
 }
@@ -283,6 +315,235 @@ template <typename T>
 int32_t attend(sjd2_stream stream, const Task<T>& task) {
   return attend_vectors(stream, task);
 }
+
+#if defined(__AMX_BF16__)
+
+// ---------------------------------------------------------------------------------------------------------------------
+// Tiles: bf16 products. Blocks of up to 16 rows; scores = queries (left) by keys (right), result = weights by values.
+// Weights go in as the sum of two bf16 numbers, 16 bits of them together, so that rounding them is not felt in the result.
+// ---------------------------------------------------------------------------------------------------------------------
+
+constexpr int64_t kTileWords = 512;  // 16-bit words of a full tile
+constexpr int64_t kEntryTiles = kTile / 16;
+
+// Keys [first, first + n) as [depth / 32][kEntryTiles][16 pairs of dimensions][16 entries][2].
+void pack_key_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n) {
+  const int64_t head_dim = task.call.head_dim;
+  for (int64_t t = 0; t < n; t += 16) {
+    for (int64_t i = 0; i < head_dim; i += 32) {
+      const auto pairs = static_cast<uint32_t>(min64(16, (head_dim - i) / 2));
+      const auto mask = static_cast<__mmask16>((1u << pairs) - 1u);
+      vf rows[kLanes];
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r) {
+        rows[r] = t + r < n ? (vf)_mm512_maskz_loadu_epi32(mask, task.entry(task.call.k, first + t + r) + i) : vf{};
+      }
+      transpose(rows);
+      uint16_t* tile = target + (i / 32 * kEntryTiles + t / 16) * kTileWords;
+#pragma GCC unroll 16
+      for (int r = 0; r < 16; ++r) _mm512_store_si512(tile + r * 32, (__m512i)rows[r]);
+    }
+  }
+}
+
+// Values [first, first + n) as [2][width / 16][16 pairs of entries][16 dimensions][2]. Says whether all are finite.
+bool pack_value_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n, int64_t width) {
+  const int64_t head_dim = task.call.head_dim;
+  const __m256i exponent = _mm256_set1_epi16(0x7F80);
+  __mmask16 bad = 0;
+  for (int64_t pair = 0; pair < round_up(n, 32) / 2; ++pair) {
+    const int64_t t = 2 * pair;
+    for (int64_t i = 0; i < width; i += 16) {
+      const auto mask = static_cast<__mmask16>((1u << min64(16, head_dim - i)) - 1u);
+      const auto row = [&](int64_t entry) {
+        const __m256i value = entry < n ? _mm256_maskz_loadu_epi16(mask, task.entry(task.call.v, first + entry) + i)
+                                        : _mm256_setzero_si256();
+        bad = static_cast<__mmask16>(bad | _mm256_cmpeq_epi16_mask(_mm256_and_si256(value, exponent), exponent));
+        return __builtin_convertvector((vh)value, vu);
+      };
+      const vu both = row(t) | (row(t + 1) << 16);
+      _mm512_store_si512(target + ((pair / 16 * (width / 16) + i / 16) * 16 + pair % 16) * 32, (__m512i)both);
+    }
+  }
+  return bad == 0;
+}
+
+// scores [height][kTile] = queries [depth / 32][height][32] by packed keys.
+void score_tiles(float* scores, const uint16_t* queries, const uint16_t* keys, int64_t height, int64_t depth) {
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  for (int64_t i = 0; i < depth; i += 32, queries += height * 32, keys += kEntryTiles * kTileWords) {
+    _tile_loadd(6, queries, 64);
+    _tile_loadd(7, keys, 64);
+    _tile_dpbf16ps(0, 6, 7);
+    _tile_loadd(7, keys + kTileWords, 64);
+    _tile_dpbf16ps(1, 6, 7);
+    _tile_loadd(7, keys + 2 * kTileWords, 64);
+    _tile_dpbf16ps(2, 6, 7);
+    _tile_loadd(7, keys + 3 * kTileWords, 64);
+    _tile_dpbf16ps(3, 6, 7);
+  }
+  _tile_stored(0, scores, kTile * 4);
+  _tile_stored(1, scores + 16, kTile * 4);
+  _tile_stored(2, scores + 32, kTile * 4);
+  _tile_stored(3, scores + 48, kTile * 4);
+}
+
+// sums [height][width] += weights [2][2][height][32] (halves of the tile, then high and low part) by packed values, for
+// kCount tiles of 16 columns.
+template <int kCount>
+void value_tiles(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height) {
+  const int64_t bytes = width * 4, half = width / 16 * kTileWords;
+  _tile_loadd(0, sums, bytes);
+  if constexpr (kCount > 1) _tile_loadd(1, sums + 16, bytes);
+  if constexpr (kCount > 2) _tile_loadd(2, sums + 32, bytes);
+  if constexpr (kCount > 3) _tile_loadd(3, sums + 48, bytes);
+  for (int64_t h = 0; h < 2; ++h, weights += 2 * height * 32, values += half) {
+    _tile_loadd(5, weights, 64);
+    _tile_loadd(6, weights + height * 32, 64);
+    _tile_loadd(7, values, 64);
+    _tile_dpbf16ps(0, 5, 7);
+    _tile_dpbf16ps(0, 6, 7);
+    if constexpr (kCount > 1) {
+      _tile_loadd(7, values + kTileWords, 64);
+      _tile_dpbf16ps(1, 5, 7);
+      _tile_dpbf16ps(1, 6, 7);
+    }
+    if constexpr (kCount > 2) {
+      _tile_loadd(7, values + 2 * kTileWords, 64);
+      _tile_dpbf16ps(2, 5, 7);
+      _tile_dpbf16ps(2, 6, 7);
+    }
+    if constexpr (kCount > 3) {
+      _tile_loadd(7, values + 3 * kTileWords, 64);
+      _tile_dpbf16ps(3, 5, 7);
+      _tile_dpbf16ps(3, 6, 7);
+    }
+  }
+  _tile_stored(0, sums, bytes);
+  if constexpr (kCount > 1) _tile_stored(1, sums + 16, bytes);
+  if constexpr (kCount > 2) _tile_stored(2, sums + 32, bytes);
+  if constexpr (kCount > 3) _tile_stored(3, sums + 48, bytes);
+}
+
+void add_values(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height) {
+  publish(weights);
+  publish(values);
+  publish(sums);
+  for (int64_t i = 0; i < width; i += 64) {
+    const uint16_t* tiles = values + i / 16 * kTileWords;
+    switch (min64(4, (width - i) / 16)) {
+      case 1:
+        value_tiles<1>(sums + i, width, weights, tiles, height);
+        break;
+      case 2:
+        value_tiles<2>(sums + i, width, weights, tiles, height);
+        break;
+      case 3:
+        value_tiles<3>(sums + i, width, weights, tiles, height);
+        break;
+      default:
+        value_tiles<4>(sums + i, width, weights, tiles, height);
+    }
+  }
+}
+
+// One row of weights as two bf16 numbers each.
+SJD2_INLINE void split_weights(uint16_t* target, int64_t height, int64_t row, const float* weights) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kTile; i += 16) {
+    const vf weight = load(weights + i);
+    const vh high = (vh)_mm512_maskz_cvtneps_pbh(0xFFFF, (__m512)weight);
+    uint16_t* place = target + (i / 32 * 2 * height + row) * 32 + i % 32;
+    *reinterpret_cast<vh_unaligned*>(place) = high;
+    const vh low = (vh)_mm512_maskz_cvtneps_pbh(0xFFFF, (__m512)(weight - widen(high)));
+    *reinterpret_cast<vh_unaligned*>(place + height * 32) = low;
+  }
+}
+
+int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
+  const int64_t n_rows = task.end - task.begin, head_dim = task.call.head_dim;
+  const int64_t depth = round_up(head_dim, 32), width = round_up(head_dim, 16);
+  const int64_t blocks = div_up(n_rows, 16), height = div_up(n_rows, blocks), padded = blocks * height;
+  const int64_t bytes = RowStates::bytes(padded) + padded * width * 4 + height * kTile * 4 + padded * depth * 2 +
+                        depth * kTile * 2 + width * kTile * 2 + height * kTile * 4 + height * width * 4 + 64 * 8;
+  auto* next = static_cast<char*>(thread_scratch(stream, thread_index(), bytes));
+  if (next == nullptr) return SJD2_OUT_OF_MEMORY;
+  const auto take = [&](int64_t size) {
+    char* here = next;
+    next += round_up(size, 64);
+    return here;
+  };
+  const RowStates states(take(RowStates::bytes(padded)), padded);
+  auto* sums = reinterpret_cast<float*>(take(padded * width * 4));
+  auto* scores = reinterpret_cast<float*>(take(height * kTile * 4));
+  auto* queries = reinterpret_cast<uint16_t*>(take(padded * depth * 2));
+  auto* keys = reinterpret_cast<uint16_t*>(take(depth * kTile * 2));
+  auto* values = reinterpret_cast<uint16_t*>(take(width * kTile * 2));
+  auto* weights = reinterpret_cast<uint16_t*>(take(height * kTile * 4));
+  auto* trial = reinterpret_cast<float*>(take(height * width * 4));
+
+  std::memset(sums, 0, static_cast<size_t>(padded * width) * 4);
+  std::memset(queries, 0, static_cast<size_t>(padded * depth) * 2);
+  std::memset(weights, 0, static_cast<size_t>(height * kTile) * 4);
+  std::memset(keys, 0, static_cast<size_t>(depth * kTile) * 2);
+  for (int64_t i = 0; i < n_rows; ++i) {
+    const uint16_t* query = task.call.q + task.offset(task.begin + i);
+    uint16_t* target = queries + i / height * height * depth + i % height * 32;
+    for (int64_t d = 0; d < head_dim; d += 32) {
+      std::memcpy(target + d * height, query + d, static_cast<size_t>(min64(32, head_dim - d)) * 2);
+    }
+  }
+
+  const Tiles configuration(height);
+  const int64_t end = task.limit(task.end - 1);
+  for (int64_t first = 0; first < end; first += kTile) {
+    const int64_t entries = min64(kTile, end - first);
+    pack_key_tiles(keys, task, first, entries);
+    std::memset(values, 0, static_cast<size_t>(width * kTile) * 2);
+    const bool finite = pack_value_tiles(values, task, first, entries, width);
+    for (int64_t block = 0; block < blocks; ++block) {
+      const int64_t begin = block * height, rows = min64(height, n_rows - begin);
+      if (task.limit(task.begin + begin + rows - 1) <= first) continue;
+      publish(queries);
+      publish(keys);
+      score_tiles(scores, queries + begin * depth, keys, height, depth);
+      float keep[16];
+      int64_t sees[16];
+      for (int64_t r = 0; r < rows; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
+      soften(states, begin, rows, scores, keep, sees, task.call.scale);
+      for (int64_t r = 0; r < rows; ++r) {
+        split_weights(weights, height, r, scores + r * kTile);
+        if (keep[r] == 1.0f) continue;
+        float* row = sums + (begin + r) * width;
+        for (int64_t i = 0; i < width; i += kLanes) store(row + i, load(row + i) * keep[r]);
+      }
+      float* block_sums = sums + begin * width;
+      if (finite) {
+        add_values(block_sums, width, weights, values, height);
+        continue;
+      }
+      // Zero times infinity is not zero: each row takes what it sees and no more, and of that product only its own row.
+      for (int64_t r = 0; r < rows; ++r) {
+        const int64_t n = min64(entries, sees[r]);
+        if (n <= 0) continue;
+        std::memset(values, 0, static_cast<size_t>(width * kTile) * 2);
+        pack_value_tiles(values, task, first, n, width);
+        std::memcpy(trial, block_sums, static_cast<size_t>(height * width) * 4);
+        add_values(trial, width, weights, values, height);
+        std::memcpy(block_sums + r * width, trial + r * width, static_cast<size_t>(width) * 4);
+      }
+    }
+  }
+  for (int64_t i = 0; i < n_rows; ++i) {
+    finish(task.call.out + task.offset(task.begin + i), sums + i * width, states.sums[i], head_dim);
+  }
+  return SJD2_OK;
+}
+
+#endif  // __AMX_BF16__
 
 // ---------------------------------------------------------------------------------------------------------------------
 

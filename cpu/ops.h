@@ -11,11 +11,7 @@
 #define SJD2_CPU_OPS_H
 
 #include "common.h"
-#if __has_include("decode_ops.h")
 #include "decode_ops.h"
-#else
-#define SJD2_DECODE_OPS(X)
-#endif
 
 #define SJD2_FORWARD_OPS(X)                                                \
   X(BASE, convert) X(BASE, embed_f32) X(BASE, embed_bf16)                  \

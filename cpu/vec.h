@@ -101,9 +101,25 @@ SJD2_INLINE vf fmadd(vf a, vf b, vf c) {
 #endif
 }
 
-// A NaN in either argument may be lost, as in the hardware's instruction: mask first where NaN matters.
-SJD2_INLINE vf max(vf a, vf b) { return a > b ? a : b; }
-SJD2_INLINE vf min(vf a, vf b) { return a < b ? a : b; }
+// The larger and the smaller; b where either is a NaN, as the hardware has it.
+SJD2_INLINE vf max(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_max_ps(0xFFFF, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_max_ps((__m256)a, (__m256)b);
+#else
+  return a > b ? a : b;
+#endif
+}
+SJD2_INLINE vf min(vf a, vf b) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_min_ps(0xFFFF, (__m512)a, (__m512)b);
+#elif defined(__AVX2__)
+  return (vf)_mm256_min_ps((__m256)a, (__m256)b);
+#else
+  return a < b ? a : b;
+#endif
+}
 
 // Lane i from lane i ^ kDistance.
 template <int kDistance>
@@ -161,7 +177,8 @@ SJD2_INLINE void transpose(vf (&rows)[kLanes]) {
 // e^x within 2 ulp: 0 below -104, infinity above 88.73, NaN for NaN.
 // x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r), q of degree 4 fitted at Chebyshev nodes (1.1e-8).
 SJD2_INLINE vf exp(vf x) {
-  const vf clamped = max(min(x, splat(89.0f)), splat(-104.0f));
+  // In this order a NaN passes both.
+  const vf clamped = max(splat(-104.0f), min(splat(89.0f), x));
   // Adding 1.5 * 2^23 rounds to an integer, which then sits in the low bits.
   const vf shifted = fmadd(clamped, splat(1.44269504f), splat(12582912.0f));
   const vf n = shifted - 12582912.0f;
@@ -173,11 +190,14 @@ SJD2_INLINE vf exp(vf x) {
   q = fmadd(q, r, splat(0.16666576266288757f));
   q = fmadd(q, r, splat(0.5f));
   const vf e = fmadd(r * r, q, r) + 1.0f;
+#if defined(__AVX512F__)
+  return (vf)_mm512_maskz_scalef_ps(0xFFFF, (__m512)e, (__m512)n);
+#else
   // 2^n in two factors, since n alone leaves the exponent's range for results below 2^-126 and above 2^127.
   const vi whole = (vi)shifted - (vi)splat(12582912.0f);
   const vi half = whole >> 1;
-  const vf result = e * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
-  return x == x ? result : x;
+  return e * (vf)((half + 127) << 23) * (vf)((whole - half + 127) << 23);
+#endif
 }
 
 // 1 / (1 + e^-x)
