@@ -13,7 +13,7 @@ import java.util.regex.Pattern;
 
 /// From a user's words to the token ids of the conditional and the unconditional sequence.
 final class PromptFrame {
-    private static final Pattern WORD = Pattern.compile("\\p{L}+");
+    private static final Pattern WORD = Pattern.compile("[^\\s\\p{Punct}]+");
 
     private final ModelDescription description;
     private final Tokenizer tokenizer;

@@ -5,6 +5,7 @@ import io.sjd2.io.Json;
 import io.sjd2.io.SafetensorsWriter;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.NoiseAdapter;
+import io.sjd2.scenes.SceneVocabulary;
 import io.sjd2.tensor.Tensor;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.PatchTokenizer;
@@ -72,6 +73,8 @@ public final class ModelExport {
         c.put("vocab_size", vocabulary.size());
         c.put("max_position_embeddings", shape.maxPositions());
         c.put("torch_dtype", "bfloat16");
+        // What generate warns by: a word that no caption had means nothing to the model.
+        c.put("caption_words", SceneVocabulary.words());
         c.put("bos_token_id", vocabulary.bosToken());
         c.put("image_begin_token_id", vocabulary.imageBeginToken());
         c.put("image_first_token_id", vocabulary.firstImageToken());
