@@ -191,7 +191,7 @@ inline Vec lane_index() {
 
 // exp to about 1 ulp: 2^n * e^r with |r| <= ln2/2. Below -87 the result is the smallest normal or so; callers mask.
 inline Vec exp(Vec x) {
-  x = vmin(vmax(x, splat(-87.0f)), splat(88.0f));
+  x = vmin(splat(88.0f), vmax(splat(-87.0f), x));  // in this order a NaN stays one
   Vec t = fma(x, splat(1.44269504088896341f), splat(12582912.0f));  // 1.5 * 2^23 rounds to an integer
   Vec n = t - 12582912.0f;
   Vec r = fma(n, splat(-0.693359375f), x);
