@@ -328,15 +328,16 @@ constexpr int64_t kEntryTiles = kTile / 16;
 
 // Keys [first, first + n) as [depth / 32][kEntryTiles][16 pairs of dimensions][16 entries][2].
 void pack_key_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n) {
-  const int64_t head_dim = task.call.head_dim;
-  for (int64_t t = 0; t < n; t += 16) {
+  const int64_t head_dim = task.call.head_dim, stride = task.call.n_kv_heads * head_dim;
+  const uint16_t* entry = task.entry(task.call.k, first);
+  for (int64_t t = 0; t < n; t += 16, entry += 16 * stride) {
     for (int64_t i = 0; i < head_dim; i += 32) {
       const auto pairs = static_cast<uint32_t>(min64(16, (head_dim - i) / 2));
       const auto mask = static_cast<__mmask16>((1u << pairs) - 1u);
       vf rows[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < 16; ++r) {
-        rows[r] = t + r < n ? (vf)_mm512_maskz_loadu_epi32(mask, task.entry(task.call.k, first + t + r) + i) : vf{};
+        rows[r] = t + r < n ? (vf)_mm512_maskz_loadu_epi32(mask, entry + r * stride + i) : vf{};
       }
       transpose(rows);
       uint16_t* tile = target + (i / 32 * kEntryTiles + t / 16) * kTileWords;
@@ -346,23 +347,32 @@ void pack_key_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first,
   }
 }
 
-// Values [first, first + n) as [2][width / 16][16 pairs of entries][16 dimensions][2]. Says whether all are finite.
+// Values [first, first + n) as [n / 32][width / 16][16 pairs of entries][16 dimensions][2], n rounded up to 32. Says
+// whether all are finite.
 bool pack_value_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n, int64_t width) {
-  const int64_t head_dim = task.call.head_dim;
-  const __m256i exponent = _mm256_set1_epi16(0x7F80);
-  __mmask16 bad = 0;
-  for (int64_t pair = 0; pair < round_up(n, 32) / 2; ++pair) {
-    const int64_t t = 2 * pair;
-    for (int64_t i = 0; i < width; i += 16) {
-      const auto mask = static_cast<__mmask16>((1u << min64(16, head_dim - i)) - 1u);
-      const auto row = [&](int64_t entry) {
-        const __m256i value = entry < n ? _mm256_maskz_loadu_epi16(mask, task.entry(task.call.v, first + entry) + i)
-                                        : _mm256_setzero_si256();
-        bad = static_cast<__mmask16>(bad | _mm256_cmpeq_epi16_mask(_mm256_and_si256(value, exponent), exponent));
-        return __builtin_convertvector((vh)value, vu);
-      };
-      const vu both = row(t) | (row(t + 1) << 16);
-      _mm512_store_si512(target + ((pair / 16 * (width / 16) + i / 16) * 16 + pair % 16) * 32, (__m512i)both);
+  const int64_t head_dim = task.call.head_dim, stride = task.call.n_kv_heads * head_dim;
+  const uint16_t* entry = task.entry(task.call.v, first);
+  alignas(64) uint16_t order[2][32];
+  for (uint16_t i = 0; i < 16; ++i) {
+    for (uint16_t half = 0; half < 2; ++half) {
+      order[half][2 * i] = static_cast<uint16_t>(16 * half + i);
+      order[half][2 * i + 1] = static_cast<uint16_t>(32 + 16 * half + i);
+    }
+  }
+  const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+  const __m512i exponent = _mm512_set1_epi16(0x7F80), zero = _mm512_setzero_si512();
+  __mmask32 bad = 0;
+  for (int64_t t = 0; t < round_up(n, 32); t += 2, entry += 2 * stride) {
+    uint16_t* tile = target + (t / 32 * (width / 16) * 16 + t % 32 / 2) * 32;
+    for (int64_t i = 0; i < width; i += 32) {
+      const int64_t left = head_dim - i;
+      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      const __m512i a = t < n ? _mm512_maskz_loadu_epi16(mask, entry + i) : zero;
+      const __m512i b = t + 1 < n ? _mm512_maskz_loadu_epi16(mask, entry + stride + i) : zero;
+      bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(a, exponent), exponent) |
+             _mm512_cmpeq_epi16_mask(_mm512_and_si512(b, exponent), exponent);
+      _mm512_store_si512(tile + i / 16 * kTileWords, _mm512_permutex2var_epi16(a, low, b));
+      if (i + 16 < width) _mm512_store_si512(tile + (i / 16 + 1) * kTileWords, _mm512_permutex2var_epi16(a, high, b));
     }
   }
   return bad == 0;
@@ -394,13 +404,14 @@ void score_tiles(float* scores, const uint16_t* queries, const uint16_t* keys, i
 // sums [height][width] += weights [2][2][height][32] (halves of the tile, then high and low part) by packed values, for
 // kCount tiles of 16 columns.
 template <int kCount>
-void value_tiles(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height) {
+void value_tiles(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height,
+                 int64_t halves) {
   const int64_t bytes = width * 4, half = width / 16 * kTileWords;
   _tile_loadd(0, sums, bytes);
   if constexpr (kCount > 1) _tile_loadd(1, sums + 16, bytes);
   if constexpr (kCount > 2) _tile_loadd(2, sums + 32, bytes);
   if constexpr (kCount > 3) _tile_loadd(3, sums + 48, bytes);
-  for (int64_t h = 0; h < 2; ++h, weights += 2 * height * 32, values += half) {
+  for (int64_t h = 0; h < halves; ++h, weights += 2 * height * 32, values += half) {
     _tile_loadd(5, weights, 64);
     _tile_loadd(6, weights + height * 32, 64);
     _tile_loadd(7, values, 64);
@@ -428,7 +439,9 @@ void value_tiles(float* sums, int64_t width, const uint16_t* weights, const uint
   if constexpr (kCount > 3) _tile_stored(3, sums + 48, bytes);
 }
 
-void add_values(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height) {
+void add_values(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height,
+                int64_t entries) {
+  const int64_t halves = div_up(entries, 32);
   publish(weights);
   publish(values);
   publish(sums);
@@ -436,16 +449,16 @@ void add_values(float* sums, int64_t width, const uint16_t* weights, const uint1
     const uint16_t* tiles = values + i / 16 * kTileWords;
     switch (min64(4, (width - i) / 16)) {
       case 1:
-        value_tiles<1>(sums + i, width, weights, tiles, height);
+        value_tiles<1>(sums + i, width, weights, tiles, height, halves);
         break;
       case 2:
-        value_tiles<2>(sums + i, width, weights, tiles, height);
+        value_tiles<2>(sums + i, width, weights, tiles, height, halves);
         break;
       case 3:
-        value_tiles<3>(sums + i, width, weights, tiles, height);
+        value_tiles<3>(sums + i, width, weights, tiles, height, halves);
         break;
       default:
-        value_tiles<4>(sums + i, width, weights, tiles, height);
+        value_tiles<4>(sums + i, width, weights, tiles, height, halves);
     }
   }
 }
@@ -502,7 +515,6 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
   for (int64_t first = 0; first < end; first += kTile) {
     const int64_t entries = min64(kTile, end - first);
     pack_key_tiles(keys, task, first, entries);
-    std::memset(values, 0, static_cast<size_t>(width * kTile) * 2);
     const bool finite = pack_value_tiles(values, task, first, entries, width);
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t begin = block * height, rows = min64(height, n_rows - begin);
@@ -522,17 +534,16 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
       }
       float* block_sums = sums + begin * width;
       if (finite) {
-        add_values(block_sums, width, weights, values, height);
+        add_values(block_sums, width, weights, values, height, entries);
         continue;
       }
       // Zero times infinity is not zero: each row takes what it sees and no more, and of that product only its own row.
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t n = min64(entries, sees[r]);
         if (n <= 0) continue;
-        std::memset(values, 0, static_cast<size_t>(width * kTile) * 2);
         pack_value_tiles(values, task, first, n, width);
         std::memcpy(trial, block_sums, static_cast<size_t>(height * width) * 4);
-        add_values(trial, width, weights, values, height);
+        add_values(trial, width, weights, values, height, n);
         std::memcpy(block_sums + r * width, trial + r * width, static_cast<size_t>(width) * 4);
       }
     }
