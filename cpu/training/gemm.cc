@@ -48,8 +48,7 @@ class Pending {
         low = low + load(addend);
         high = high + load(addend + kLanes);
       }
-      store(c, low);
-      store(c + kLanes, high);
+      store_pair(c, low, high);
     } else {
       over_row(cols_, [&](int64_t i, int64_t lanes) {
         Vec v = load(out + i);
@@ -69,66 +68,51 @@ template <class P, typename TA, typename TC>
 int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panels, int64_t n, TC* c, int64_t ldc,
                  const TC* addend, int64_t ldd) {
   using Elem = typename P::Elem;
-  int64_t kp = round_up(a.cols, P::kDepth);
+  int64_t kp = round_up(a.cols, P::kDepth), stride = packed_panel<P>(a.cols);
   int64_t blocks = round_up(a.rows, kBlock) / kBlock;
-  // Several row blocks share each pair of panels while it is in the first-level cache, as long as threads stay busy.
-  int64_t group = blocks / (int64_t{8} * thread_count(stream));
-  group = group < 1 ? 1 : group > 8 ? 8 : group;
-  int64_t items = (blocks + group - 1) / group;
   bool failed = false;
-  parallel_for(stream, items, [&](int64_t item) {
-    int64_t first = item * group, last = first + group < blocks ? first + group : blocks;
-    const Elem* rows[8];
-    int64_t lds[8];
-    Elem* space = nullptr;
-    for (int64_t b = first; b < last; ++b) {
-      rows[b - first] = P::direct(a, b * kBlock);
-      lds[b - first] = a.ld;
-      if (rows[b - first] != nullptr) continue;
+  // One block of rows per item: it stays in the first-level cache, the panels stream by, and C is written row by row.
+  // Taking more blocks along, to reuse each panel, was slower.
+  parallel_for(stream, blocks, [&](int64_t item) {
+    int64_t r = item * kBlock, live_rows = a.rows - r < kBlock ? a.rows - r : kBlock, ld = a.ld;
+    const Elem* block = P::direct(a, r);
+    if (block == nullptr) {
+      auto* space = static_cast<Elem*>(scratch(kSlotA, kBlock * kp * static_cast<int64_t>(sizeof(Elem))));
       if (space == nullptr) {
-        space = static_cast<Elem*>(scratch(kSlotA, group * kBlock * kp * static_cast<int64_t>(sizeof(Elem))));
-        if (space == nullptr) {
-          __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
-          return;
-        }
+        __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
+        return;
       }
-      Elem* block = space + (b - first) * kBlock * kp;
-      P::pack_a(block, a, b * kBlock);
-      rows[b - first] = block;
-      lds[b - first] = kp;
+      P::pack_a(space, a, r);
+      block = space;
+      ld = kp;
     }
     TileScope tiles;
     alignas(64) float out[2][kBlock * kBlock];
     int turn = 0;
     Pending<TC> pending;
-    int64_t stride = packed_panel<P>(a.cols);
     for (int64_t col = 0; col < n; col += kBlock) {
       const Elem* b0 = panels + col / kPanel * stride;
       int64_t live_cols = n - col < kBlock ? n - col : kBlock;
-      for (int64_t b = first; b < last; ++b) {
-        const Elem* block = rows[b - first];
-        int64_t r = b * kBlock, live_rows = a.rows - r < kBlock ? a.rows - r : kBlock, ld = lds[b - first];
-        TC* target = c + r * ldc + col;
-        const TC* extra = addend == nullptr ? nullptr : addend + r * ldd + col;
+      TC* target = c + r * ldc + col;
+      const TC* extra = addend == nullptr ? nullptr : addend + r * ldd + col;
 #if defined(__AMX_BF16__)
-        if constexpr (std::is_same_v<P, Bf16Product>) {
-          if constexpr (std::is_same_v<TC, float>) {
-            if (live_rows == kBlock && live_cols == kBlock) {
-              P::tiles(target, ldc, extra, ldd, block, ld, b0, b0 + stride, 0, kp, [] {});
-              continue;
-            }
+      if constexpr (std::is_same_v<P, Bf16Product>) {
+        if constexpr (std::is_same_v<TC, float>) {
+          if (live_rows == kBlock && live_cols == kBlock) {
+            P::tiles(target, ldc, extra, ldd, block, ld, b0, b0 + stride, 0, kp, [] {});
+            continue;
           }
-          P::tiles(out[turn], kBlock, nullptr, 0, block, ld, b0, b0 + stride, 0, kp, [&] { pending.some(4); });
-        } else {
-          P::block(out[turn], kBlock, block, ld, b0, b0 + stride, 0, kp);
         }
-#else
+        P::tiles(out[turn], kBlock, nullptr, 0, block, ld, b0, b0 + stride, 0, kp, [&] { pending.some(4); });
+      } else {
         P::block(out[turn], kBlock, block, ld, b0, b0 + stride, 0, kp);
-#endif
-        pending.finish();
-        pending.start(target, ldc, extra, ldd, out[turn], live_rows, live_cols);
-        turn ^= 1;
       }
+#else
+      P::block(out[turn], kBlock, block, ld, b0, b0 + stride, 0, kp);
+#endif
+      pending.finish();
+      pending.start(target, ldc, extra, ldd, out[turn], live_rows, live_cols);
+      turn ^= 1;
     }
     pending.finish();
   });

@@ -14,6 +14,7 @@
 #define SJD2_CPU_TRAINING_PRODUCT_H
 
 #include <cstdlib>
+#include <type_traits>
 
 #include "vec.h"
 
@@ -92,9 +93,34 @@ struct F32ProductT {
   static const Elem* direct(const Matrix<uint16_t>&, int64_t) { return nullptr; }
 
   // Rows [r0, r0 + 32) of a into out[32][k].
+#if defined(__AVX512F__)
+  // out[c][r] = in[r][c] for 16 x 16 floats.
+  static void transpose_tile(Elem* out, int64_t out_ld, const float* in, int64_t in_ld) {
+    __m512i t[16];
+    for (int i = 0; i < 16; ++i) t[i] = _mm512_loadu_si512(in + i * in_ld);
+    transpose16(t);
+    for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * out_ld, t[i]);
+  }
+#endif
+
   template <typename T>
   static void pack_a(Elem* out, const Matrix<T>& a, int64_t r0) {
     int64_t k = a.cols, live = a.rows - r0 < kBlock ? a.rows - r0 : kBlock;
+#if defined(__AVX512F__)
+    if constexpr (!Round && std::is_same_v<T, float>) {
+      if (a.transposed && live == kBlock) {
+        int64_t c = 0;
+        for (; c + 16 <= k; c += 16) {
+          transpose_tile(out + c, k, a.data + c * a.ld + r0, a.ld);
+          transpose_tile(out + 16 * k + c, k, a.data + c * a.ld + r0 + 16, a.ld);
+        }
+        for (; c < k; ++c) {
+          for (int64_t r = 0; r < kBlock; ++r) out[r * k + c] = a.data[c * a.ld + r0 + r];
+        }
+        return;
+      }
+    }
+#endif
     if (!a.transposed) {
       for (int64_t r = 0; r < live; ++r) {
         const T* src = a.data + (r0 + r) * a.ld;
@@ -113,6 +139,18 @@ struct F32ProductT {
   template <typename T>
   static void pack_b(Elem* out, const Matrix<T>& b, int64_t c0) {
     int64_t k = b.rows, live = b.cols - c0 < kPanel ? b.cols - c0 : kPanel;
+#if defined(__AVX512F__)
+    if constexpr (!Round && std::is_same_v<T, float>) {
+      if (b.transposed && live == kPanel) {
+        int64_t i = 0;
+        for (; i + 16 <= k; i += 16) transpose_tile(out + i * kPanel, kPanel, b.data + c0 * b.ld + i, b.ld);
+        for (; i < k; ++i) {
+          for (int64_t c = 0; c < kPanel; ++c) out[i * kPanel + c] = b.data[(c0 + c) * b.ld + i];
+        }
+        return;
+      }
+    }
+#endif
     if (live < kPanel) std::memset(out, 0, static_cast<size_t>(k * kPanel) * sizeof(Elem));
     if (!b.transposed) {
       for (int64_t i = 0; i < k; ++i) {
@@ -127,9 +165,17 @@ struct F32ProductT {
     }
   }
 
+  // R rows of the block; with `more` the sums go on from what `out` holds.
   template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k) {
+  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k,
+                   bool more) {
     Vec acc[R][2] = {};
+    if (more) {
+      for (int r = 0; r < R; ++r) {
+        acc[r][0] = load(out + r * ldo);
+        acc[r][1] = load(out + r * ldo + kPanel);
+      }
+    }
     for (int64_t i = 0; i < k; ++i) {
       Vec v0 = load(b0 + i * kPanel), v1 = load(b1 + i * kPanel);
 #pragma GCC unroll 12
@@ -145,19 +191,23 @@ struct F32ProductT {
     }
   }
 
-  // out[32][32] = A block times two panels over k in [k0, k1).
+  // out[32][32] = A block times two panels over k in [k0, k1), in stretches of k whose panels stay in the first-level
+  // cache while all rows pass over them.
   static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
                     int64_t k1) {
-    a += k0;
-    b0 += k0 * kPanel;
-    b1 += k0 * kPanel;
+    constexpr int64_t kStretch = 192;
+    for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
+      int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
+      const Elem *ak = a + k, *p0 = b0 + k * kPanel, *p1 = b1 + k * kPanel;
+      bool more = k > k0;
 #if defined(__AVX512F__)
-    rows<11>(out, ldo, a, lda, b0, b1, k1 - k0);
-    rows<11>(out + 11 * ldo, ldo, a + 11 * lda, lda, b0, b1, k1 - k0);
-    rows<10>(out + 22 * ldo, ldo, a + 22 * lda, lda, b0, b1, k1 - k0);
+      rows<11>(out, ldo, ak, lda, p0, p1, n, more);
+      rows<11>(out + 11 * ldo, ldo, ak + 11 * lda, lda, p0, p1, n, more);
+      rows<10>(out + 22 * ldo, ldo, ak + 22 * lda, lda, p0, p1, n, more);
 #else
-    for (int64_t r = 0; r < kBlock; r += 2) rows<2>(out + r * ldo, ldo, a + r * lda, lda, b0, b1, k1 - k0);
+      for (int64_t r = 0; r < kBlock; r += 2) rows<2>(out + r * ldo, ldo, ak + r * lda, lda, p0, p1, n, more);
 #endif
+    }
   }
 };
 
@@ -278,7 +328,7 @@ struct Bf16Product {
   }
 
 #if defined(__AMX_BF16__)
-  // With an addend the sums start from it, so that f32 results go straight from tiles to memory. `meanwhile(rows)` is
+  // With an addend the sums start from it, so that f32 results go straight from tiles to memory. `meanwhile()` is
   // called once per step of k: vector work of an earlier block that runs while the tile unit is busy.
   template <typename F>
   static void tiles(float* out, int64_t ldo, const float* addend, int64_t ldd, const Elem* a, int64_t lda,
@@ -318,9 +368,13 @@ struct Bf16Product {
   }
 #else
   template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k) {
+  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k,
+                   bool more) {
     __m512 acc[R][2];
-    for (int r = 0; r < R; ++r) acc[r][0] = acc[r][1] = _mm512_setzero_ps();
+    for (int r = 0; r < R; ++r) {
+      acc[r][0] = more ? _mm512_loadu_ps(out + r * ldo) : _mm512_setzero_ps();
+      acc[r][1] = more ? _mm512_loadu_ps(out + r * ldo + kPanel) : _mm512_setzero_ps();
+    }
     for (int64_t i = 0; i < k; i += 2) {
       auto v0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b0 + i * kPanel));
       auto v1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b1 + i * kPanel));
@@ -341,12 +395,15 @@ struct Bf16Product {
 
   static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
                     int64_t k1) {
-    a += k0;
-    b0 += k0 * kPanel;
-    b1 += k0 * kPanel;
-    rows<11>(out, ldo, a, lda, b0, b1, k1 - k0);
-    rows<11>(out + 11 * ldo, ldo, a + 11 * lda, lda, b0, b1, k1 - k0);
-    rows<10>(out + 22 * ldo, ldo, a + 22 * lda, lda, b0, b1, k1 - k0);
+    constexpr int64_t kStretch = 384;
+    for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
+      int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
+      const Elem *ak = a + k, *p0 = b0 + k * kPanel, *p1 = b1 + k * kPanel;
+      bool more = k > k0;
+      rows<11>(out, ldo, ak, lda, p0, p1, n, more);
+      rows<11>(out + 11 * ldo, ldo, ak + 11 * lda, lda, p0, p1, n, more);
+      rows<10>(out + 22 * ldo, ldo, ak + 22 * lda, lda, p0, p1, n, more);
+    }
   }
 #endif
 };

@@ -33,7 +33,7 @@ typedef uint16_t Half16 __attribute__((vector_size(32), aligned(2)));
 
 constexpr int64_t kLanes = 16;
 
-inline Vec splat(float v) { return Vec{} + v; }
+inline Vec splat(float v) { return Vec{v, v, v, v, v, v, v, v, v, v, v, v, v, v, v, v}; }
 
 inline float bf16_to_float(uint16_t h) {
   uint32_t bits = static_cast<uint32_t>(h) << 16;
@@ -74,6 +74,22 @@ inline void store(uint16_t* p, Vec v) {
   UVec nan = reinterpret_cast<UVec>((bits & 0x7fffffffu) > 0x7f800000u);
   UVec out = (rounded & ~nan) | (quiet & nan);
   *reinterpret_cast<Half16*>(p) = __builtin_convertvector(out, Half16);
+#endif
+}
+
+// 32 neighbours.
+inline void store_pair(float* p, Vec low, Vec high) {
+  store(p, low);
+  store(p + 16, high);
+}
+
+inline void store_pair(uint16_t* p, Vec low, Vec high) {
+#if defined(__AVX512BF16__)
+  _mm512_storeu_si512(p, reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(reinterpret_cast<__m512>(high),
+                                                                       reinterpret_cast<__m512>(low))));
+#else
+  store(p, low);
+  store(p + 16, high);
 #endif
 }
 

@@ -158,14 +158,14 @@ int32_t sjd2_train_scatter_add_rows(sjd2_stream stream, float* table, const floa
 // noise_mix: x[r,:] = (alpha[i] * (x[r,:] - mean) / std + sigma[i] * noise[i,:]) * std + mean + level[i,:], r = rows[i]
 //   x       [*, D] f32, in place      rows  [n] i32, distinct      alpha, sigma  [n] f32      noise, level  [n, D] f32
 //   mean, std  [D] f32, std > 0       level may be NULL
-//   source  docs/decoding.md 3.2 and 3.3: mixing in normalised embedding space
+//   source  docs/decoding.md, "z-path": mixing in normalised embedding space
 int32_t sjd2_train_noise_mix(sjd2_stream stream, float* x, const int32_t* rows, const float* alpha, const float* sigma,
                              const float* noise, const float* mean, const float* std, const float* level, int64_t n,
                              int64_t hidden_size);
 
 // philox_normal: row i holds standard normals 0 .. D-1 of the draw with counter (block, high[i], low[i], stream_high)
 //   out     [n, D] f32      high, low  [n] i32, taken as unsigned      key = seed
-//   source  docs/decoding.md, "Random numbers": Philox4x32-10, Box-Muller in f64
+//   source  docs/decoding.md, "Randomness": Philox4x32-10, Box-Muller in f64
 int32_t sjd2_train_philox_normal(sjd2_stream stream, float* out, const int32_t* high, const int32_t* low, int64_t n,
                                  int64_t hidden_size, uint64_t seed, uint32_t stream_high);
 
