@@ -68,7 +68,8 @@ class EngineTest {
                 .generate(request.withDecoder(decoder).withWindow(window), GenerationListener.NONE);
         for (int i = 0; i < expected.size(); i++) {
             assertThat(actual.get(i).tokens()).as("picture %d", i).containsExactly(expected.get(i).tokens());
-            assertThat(actual.get(i).statistics().passes()).isLessThan(256);
+            // Two rows leave a slot no pass to lose its noise in, so sjd2-exact may need as many passes as ar there.
+            assertThat(actual.get(i).statistics().passes()).isLessThan(window < 16 ? 257 : 256);
         }
     }
 
