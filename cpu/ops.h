@@ -12,6 +12,7 @@
 
 #include "common.h"
 #include "decode_ops.h"
+#include "vq_ops.h"
 
 #define SJD2_FORWARD_OPS(X)                                                \
   X(BASE, convert) X(BASE, embed_f32) X(BASE, embed_bf16)                  \
@@ -22,7 +23,7 @@
   X(BASE, pack_weights) X(EVERY, matmul_f32) X(EVERY, matmul_bf16)         \
   X(EVERY, attention_f32) X(EVERY, attention_bf16)
 
-#define SJD2_ALL_OPS(X) SJD2_FORWARD_OPS(X) SJD2_DECODE_OPS(X)
+#define SJD2_ALL_OPS(X) SJD2_FORWARD_OPS(X) SJD2_DECODE_OPS(X) SJD2_VQ_OPS(X)
 
 namespace sjd2 {
 

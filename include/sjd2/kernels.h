@@ -338,6 +338,67 @@ int32_t sjd2_philox_words(sjd2_stream stream, uint32_t* out, uint32_t seed_lo, u
 int32_t sjd2_philox_normals_f32(sjd2_stream stream, float* out, uint32_t seed_lo, uint32_t seed_hi, uint32_t image,
                                 uint32_t stream_lo, uint32_t stream_hi, int64_t n);
 
+// ---------------------------------------------------------------------------------------------------------------------
+// Image tokenisers. Pictures are channels-last, [N, frames, height, width, C], and f32 between operations; T, f32 or bf16,
+// is the dtype of a convolution's weights and of what it multiplies them with. Sums are f32.
+// ---------------------------------------------------------------------------------------------------------------------
+
+// A convolution's extents. In host memory, read before the call returns.
+typedef struct sjd2_conv_shape {
+  int64_t batch;                                 // N
+  int64_t frames, height, width, channels;       // of x, before it is enlarged
+  int64_t out_frames, out_height, out_width, out_channels;
+  int32_t kernel_frames, kernel_height, kernel_width;
+  int32_t stride_frames, stride_height, stride_width;
+  int32_t pad_frames, pad_height, pad_width;     // zeros before the first; behind the last, as many as the output reaches
+  int32_t enlarge_frames, enlarge_space;         // 1, or 2: every element is seen twice (nearest neighbour)
+  int32_t map_height, map_width;                 // of `map`; 0 without one
+  int32_t swish;                                 // whether x passes x * sigmoid(x) on its way in
+  int32_t accumulate;                            // whether out is added to
+} sjd2_conv_shape;
+
+// pack_conv: weights into the library's own layout for conv, rounded to nearest even where narrower.
+//   dst  packed_conv_elements(n_out, n_in, taps) elements of dst_dtype (SJD2_F32 or SJD2_BF16), 64-byte aligned, zeroed
+//   src  [n_rows, n_in, taps] of src_dtype (SJD2_F32, SJD2_BF16 or SJD2_F16), outputs [first_row, first_row + n_rows);
+//        taps = kernel_frames * kernel_height * kernel_width, row-major
+int32_t sjd2_packed_conv_elements(int64_t* out, int64_t n_out, int64_t n_in, int64_t taps, int32_t dst_dtype);
+int32_t sjd2_pack_conv(sjd2_stream stream, void* dst, const void* src, int64_t first_row, int64_t n_rows, int64_t n_out,
+                       int64_t n_in, int64_t taps, int32_t dst_dtype, int32_t src_dtype);
+
+// conv: a convolution in space and time of a normalised, modulated, activated and enlarged picture.
+//   v[n,t,y,x,c]   = T(swish(a * map[n,y',x',c] + map[n,y',x',C + c])),  a = (x - norm[n,0,c]) * norm[n,1,c] + norm[n,2,c],
+//                    y' = y * map_height / height, x' likewise; steps whose argument is NULL or 0 are left out
+//   out[n,t,y,x,o] = (accumulate ? out : 0) + bias[o] + sum_{i,j,k,c} w[o,c,i,j,k] v[n,(t*stride_frames + i - pad_frames)
+//                    / enlarge_frames, (y*stride_height + j - pad_height) / enlarge_space, ..., c], v = 0 outside of x
+//   out      [N, out_frames, out_height, out_width, out_channels] f32; overlaps no input
+//   moments  [N, 2, out_channels] f32 or NULL: mean and variance (population) of each channel of out
+//   x        [N, frames, height, width, C] f32        norm [N, 3, C] f32 or NULL: mean, factor, offset
+//   map      [N, map_height, map_width, 2 C] f32 or NULL
+//   w        packed T                                  bias [out_channels] f32 or NULL
+//   What is written at one place depends on nothing but what the formula names, whatever the number of threads.
+//   cost     2 * N * out_frames * out_height * out_width * out_channels * C * taps FLOP
+//   fails    SJD2_BAD_SHAPE unless strides and enlargements are 1 or 2 and kernels have 1 to 7 taps along an axis
+int32_t sjd2_conv_f32(sjd2_stream stream, float* out, float* moments, const float* x, const float* norm, const float* map,
+                      const float* w, const float* bias, const sjd2_conv_shape* shape);
+int32_t sjd2_conv_bf16(sjd2_stream stream, float* out, float* moments, const float* x, const float* norm,
+                       const float* map, const uint16_t* w, const float* bias, const sjd2_conv_shape* shape);
+
+// group_norm: what conv needs to normalise groups of channels.
+//   norm[n,:,c] = (mean of c's group, weight[c] / sqrt(variance of c's group + eps), bias[c])
+//   norm [N, 3, C] f32      moments [N, 2, C] f32, as conv writes them      weight, bias [C] f32
+//   fails SJD2_BAD_SHAPE unless groups divides channels
+int32_t sjd2_group_norm_f32(sjd2_stream stream, float* norm, const float* moments, const float* weight, const float* bias,
+                            int64_t batch, int64_t channels, int64_t groups, float eps);
+
+// vq_attention: one head over all positions of a picture.
+//   out[n,p,:] = sum_t softmax_t(scale * q[n,p,:]·k[n,t,:]) v[n,t,:]
+//   out [N, P, C] f32      qkv [N, P, 3 C] f32: q, k, v; they and the softmax are rounded to T before they are multiplied
+//   cost 4 N P^2 C FLOP
+int32_t sjd2_vq_attention_f32(sjd2_stream stream, float* out, const float* qkv, int64_t batch, int64_t positions,
+                              int64_t channels, float scale);
+int32_t sjd2_vq_attention_bf16(sjd2_stream stream, float* out, const float* qkv, int64_t batch, int64_t positions,
+                               int64_t channels, float scale);
+
 #ifdef __cplusplus
 }
 #endif

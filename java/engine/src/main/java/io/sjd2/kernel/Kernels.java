@@ -142,6 +142,51 @@ public interface Kernels {
     /// Standard normals of one stream, elements `[0, n)`; `out` `[n]` f32.
     void philoxNormals(Tensor out, long seed, int image, int streamLow, int streamHigh);
 
+    /// Elements of a packed `[nOut, nIn, taps]` convolution kernel of `dtype` (f32 or bf16).
+    long packedConvElements(long nOut, long nIn, long taps, DType dtype);
+
+    /// Packs `src` into outputs `[firstRow, firstRow + src.dim(0))` of a packed convolution kernel of `nOut` outputs.
+    ///
+    /// @param dst  {@link #packedConvElements} elements, f32 or bf16, zeroed before the first call
+    /// @param src  `[rows, n_in, taps]`, f32, bf16 or f16, taps row-major over frames, height and width
+    void packConv(Tensor dst, Tensor src, long firstRow, long nOut);
+
+    /// A convolution in space and time of a normalised, modulated, activated and enlarged picture; pictures are
+    /// channels-last and f32. `include/sjd2/kernels.h` states the formula.
+    ///
+    /// @param out      `[n, out_frames, out_height, out_width, out_channels]` f32; overlaps no input
+    /// @param moments  `[n, 2, out_channels]` f32 or null: receives mean and variance of each channel of `out`
+    /// @param x        `[n, frames, height, width, channels]` f32
+    /// @param norm     `[n, 3, channels]` f32 or null: `x` becomes `(x - mean) * factor + offset`
+    /// @param map      `[n, map_height, map_width, 2 * channels]` f32 or null: factors, then offsets, of the nearest cell
+    /// @param w        packed `[out_channels, channels, taps]` T; what it multiplies is rounded to T
+    /// @param bias     `[out_channels]` f32 or null
+    void conv(
+            Tensor out,
+            @Nullable Tensor moments,
+            Tensor x,
+            @Nullable Tensor norm,
+            @Nullable Tensor map,
+            Tensor w,
+            @Nullable Tensor bias,
+            Convolution convolution);
+
+    /// What {@link #conv} needs to normalise groups of channels: their mean, `weight / sqrt(variance + eps)` and `bias`.
+    ///
+    /// @param norm     `[n, 3, channels]` f32
+    /// @param moments  `[n, 2, channels]` f32, as `conv` writes them
+    /// @param weight   `[channels]` f32; `bias` alike
+    /// @param groups   divides `channels`
+    void groupNorm(Tensor norm, Tensor moments, Tensor weight, Tensor bias, int groups, float eps);
+
+    /// One head over all positions of a picture: `out[n,p,:] = sum_t softmax_t(scale q[n,p,:]·k[n,t,:]) v[n,t,:]`.
+    ///
+    /// @param out    `[n, positions, channels]` f32; overlaps no input
+    /// @param qkv    `[n, positions, 3 * channels]` f32: q, k, v
+    /// @param dtype  what queries, keys, values and the softmax are rounded to: f32 or bf16
+    /// @param scale  > 0
+    void vqAttention(Tensor out, Tensor qkv, DType dtype, float scale);
+
     /// LayerNorm of q and k over `head_dim`, before rotation. Row `h / (n_heads / rows)` of a table serves head `h`.
     ///
     /// @param qWeight  `[q_rows, head_dim]` f32; the others alike, `k_rows` for k

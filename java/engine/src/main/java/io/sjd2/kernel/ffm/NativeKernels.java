@@ -3,10 +3,12 @@ package io.sjd2.kernel.ffm;
 import static io.sjd2.kernel.KernelArguments.batch;
 import static io.sjd2.kernel.KernelArguments.window;
 
+import io.sjd2.kernel.Convolution;
 import io.sjd2.kernel.DraftEmbeddings;
 import io.sjd2.kernel.KernelArguments;
 import io.sjd2.kernel.KernelException;
 import io.sjd2.kernel.Kernels;
+import io.sjd2.kernel.PictureArguments;
 import io.sjd2.kernel.StateBlock;
 import io.sjd2.kernel.WindowState;
 import io.sjd2.tensor.DType;
@@ -43,12 +45,20 @@ public final class NativeKernels implements Kernels {
     private static final MethodHandle VERIFY = Downcalls.status("PPPPPPPJJJJJ");
     private static final MethodHandle VERIFY_GIVEN = Downcalls.status("PPPPPPPFJJ");
     private static final MethodHandle DRAW_GIVEN = Downcalls.status("PPPPJJ");
+    private static final MethodHandle PACKED_CONV_ELEMENTS = Downcalls.status("PJJJI");
+    private static final MethodHandle PACK_CONV = Downcalls.status("PPPJJJJJII");
+    private static final MethodHandle CONV = Downcalls.status("PPPPPPPPP");
+    private static final MethodHandle GROUP_NORM = Downcalls.status("PPPPPJJJF");
+    private static final MethodHandle VQ_ATTENTION = Downcalls.status("PPPJJJF");
     private static final MethodHandle PHILOX = Downcalls.status("PPIIIIIJ");
 
     private final NativeLibrary library;
     private final NativeStream stream;
     private final String backend;
     private final MemorySegment packedCount;
+
+    /// `sjd2_conv_shape`: nine int64, then fifteen int32 and what aligns them.
+    private final MemorySegment convShape;
 
     private final MemorySegment packedElements;
     private final MemorySegment packWeights;
@@ -80,6 +90,13 @@ public final class NativeKernels implements Kernels {
     private final MemorySegment logLikelihood;
     private final MemorySegment philoxWords;
     private final MemorySegment philoxNormals;
+    private final MemorySegment packedConvElements;
+    private final MemorySegment packConv;
+    private final MemorySegment convF32;
+    private final MemorySegment convBf16;
+    private final MemorySegment groupNorm;
+    private final MemorySegment vqAttentionF32;
+    private final MemorySegment vqAttentionBf16;
 
     /// Resolves every symbol at once, so that an incomplete library is found when it is opened.
     ///
@@ -92,6 +109,7 @@ public final class NativeKernels implements Kernels {
         this.library = stream.library();
         this.backend = backend;
         this.packedCount = owner.allocate(ValueLayout.JAVA_LONG);
+        this.convShape = owner.allocate(9 * 8 + 16 * 4, 8);
         this.packedElements = library.symbol("sjd2_packed_elements");
         this.packWeights = library.symbol("sjd2_pack_weights");
         this.convert = library.symbol("sjd2_convert");
@@ -122,6 +140,13 @@ public final class NativeKernels implements Kernels {
         this.logLikelihood = library.symbol("sjd2_log_likelihood_f32");
         this.philoxWords = library.symbol("sjd2_philox_words");
         this.philoxNormals = library.symbol("sjd2_philox_normals_f32");
+        this.packedConvElements = library.symbol("sjd2_packed_conv_elements");
+        this.packConv = library.symbol("sjd2_pack_conv");
+        this.convF32 = library.symbol("sjd2_conv_f32");
+        this.convBf16 = library.symbol("sjd2_conv_bf16");
+        this.groupNorm = library.symbol("sjd2_group_norm_f32");
+        this.vqAttentionF32 = library.symbol("sjd2_vq_attention_f32");
+        this.vqAttentionBf16 = library.symbol("sjd2_vq_attention_bf16");
     }
 
     @Override
@@ -611,6 +636,159 @@ public final class NativeKernels implements Kernels {
         }
         if (status != 0 || SYNC) {
             finish(status, operation, out);
+        }
+    }
+
+    @Override
+    public long packedConvElements(long nOut, long nIn, long taps, DType dtype) {
+        PictureArguments.packedConvElements(nOut, nIn, taps, dtype);
+        int status;
+        try {
+            status = (int)
+                    PACKED_CONV_ELEMENTS.invokeExact(packedConvElements, packedCount, nOut, nIn, taps, dtype.code());
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        if (status != 0) {
+            throw failure(status, "packedConvElements", nOut, nIn, taps, dtype);
+        }
+        return packedCount.get(ValueLayout.JAVA_LONG, 0);
+    }
+
+    @Override
+    public void packConv(Tensor dst, Tensor src, long firstRow, long nOut) {
+        PictureArguments.packConv(dst, src, firstRow, nOut);
+        long nIn = src.dim(1);
+        long taps = src.dim(2);
+        PictureArguments.packed(
+                "packConv", "dst", dst, nOut, nIn, taps, packedConvElements(nOut, nIn, taps, dst.dtype()));
+        int status;
+        try {
+            status = (int) PACK_CONV.invokeExact(
+                    packConv,
+                    stream.handle(),
+                    dst.data(),
+                    src.data(),
+                    firstRow,
+                    src.dim(0),
+                    nOut,
+                    nIn,
+                    taps,
+                    dst.dtype().code(),
+                    src.dtype().code());
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        if (status != 0 || SYNC) {
+            finish(status, "packConv", dst, src, firstRow, nOut);
+        }
+    }
+
+    @Override
+    public void conv(
+            Tensor out,
+            @Nullable Tensor moments,
+            Tensor x,
+            @Nullable Tensor norm,
+            @Nullable Tensor map,
+            Tensor w,
+            @Nullable Tensor bias,
+            Convolution convolution) {
+        long packed = w.dtype() == DType.F32 || w.dtype() == DType.BF16
+                ? packedConvElements(out.dim(-1), x.dim(-1), convolution.taps(), w.dtype())
+                : 0;
+        PictureArguments.conv(out, moments, x, norm, map, w, bias, convolution, packed);
+        describe(out, x, map, convolution);
+        int status;
+        try {
+            status = (int) CONV.invokeExact(
+                    byDtype(w, convF32, convBf16),
+                    stream.handle(),
+                    out.data(),
+                    data(moments),
+                    x.data(),
+                    data(norm),
+                    data(map),
+                    w.data(),
+                    data(bias),
+                    convShape);
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        if (status != 0 || SYNC) {
+            finish(status, "conv", out, moments, x, norm, map, w, bias, convolution);
+        }
+    }
+
+    private void describe(Tensor out, Tensor x, @Nullable Tensor map, Convolution c) {
+        for (int axis = 0; axis < 5; axis++) {
+            convShape.setAtIndex(ValueLayout.JAVA_LONG, axis, x.dim(axis));
+        }
+        for (int axis = 1; axis < 5; axis++) {
+            convShape.setAtIndex(ValueLayout.JAVA_LONG, 4 + axis, out.dim(axis));
+        }
+        int at = 18; // in ints, behind nine longs
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.kernelFrames());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.kernelHeight());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.kernelWidth());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.strideFrames());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.strideHeight());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.strideWidth());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.padFrames());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.padHeight());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.padWidth());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.enlargeFrames());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.enlargeSpace());
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, map == null ? 0 : (int) map.dim(1));
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, map == null ? 0 : (int) map.dim(2));
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at++, c.swish() ? 1 : 0);
+        convShape.setAtIndex(ValueLayout.JAVA_INT, at, c.accumulate() ? 1 : 0);
+    }
+
+    @Override
+    public void groupNorm(Tensor norm, Tensor moments, Tensor weight, Tensor bias, int groups, float eps) {
+        PictureArguments.groupNorm(norm, moments, weight, bias, groups, eps);
+        int status;
+        try {
+            status = (int) GROUP_NORM.invokeExact(
+                    groupNorm,
+                    stream.handle(),
+                    norm.data(),
+                    moments.data(),
+                    weight.data(),
+                    bias.data(),
+                    moments.dim(0),
+                    moments.dim(2),
+                    (long) groups,
+                    eps);
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        if (status != 0 || SYNC) {
+            finish(status, "groupNorm", norm, moments, weight, bias, groups, eps);
+        }
+    }
+
+    @Override
+    public void vqAttention(Tensor out, Tensor qkv, DType dtype, float scale) {
+        PictureArguments.vqAttention(out, qkv, dtype, scale);
+        MemorySegment symbol = dtype == DType.F32 ? vqAttentionF32 : vqAttentionBf16;
+        int status;
+        try {
+            status = (int) VQ_ATTENTION.invokeExact(
+                    symbol,
+                    stream.handle(),
+                    out.data(),
+                    qkv.data(),
+                    out.dim(0),
+                    out.dim(1),
+                    out.dim(2),
+                    scale);
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        if (status != 0 || SYNC) {
+            finish(status, "vqAttention", out, qkv, dtype, scale);
         }
     }
 

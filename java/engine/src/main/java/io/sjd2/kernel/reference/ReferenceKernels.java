@@ -1,9 +1,11 @@
 package io.sjd2.kernel.reference;
 
+import io.sjd2.kernel.Convolution;
 import io.sjd2.kernel.DraftEmbeddings;
 import io.sjd2.kernel.KernelArguments;
 import io.sjd2.kernel.KernelException;
 import io.sjd2.kernel.Kernels;
+import io.sjd2.kernel.PictureArguments;
 import io.sjd2.kernel.StateBlock;
 import io.sjd2.kernel.StateBlock.ImageField;
 import io.sjd2.kernel.StateBlock.SequenceField;
@@ -14,7 +16,8 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /// Each operation as its contract reads, in f64 from the first load to the last store. `include/sjd2/kernels.h` states
-/// the formulas; decoding is in {@link ReferenceDecoding}.
+/// the formulas; decoding is in {@link ReferenceDecoding}, image tokenisers are in
+/// {@link ReferencePictures}.
 final class ReferenceKernels implements Kernels {
     private static final int BAD_ARGUMENT = -1;
     private static final int BAD_SHAPE = -2;
@@ -404,6 +407,49 @@ final class ReferenceKernels implements Kernels {
     public void philoxNormals(Tensor out, long seed, int image, int streamLow, int streamHigh) {
         KernelArguments.philoxNormals(out);
         ReferenceDecoding.philoxNormals(out, seed, image, streamLow, streamHigh);
+    }
+
+    @Override
+    public long packedConvElements(long nOut, long nIn, long taps, DType dtype) {
+        PictureArguments.packedConvElements(nOut, nIn, taps, dtype);
+        return nOut * nIn * taps;
+    }
+
+    @Override
+    public void packConv(Tensor dst, Tensor src, long firstRow, long nOut) {
+        PictureArguments.packConv(dst, src, firstRow, nOut);
+        long row = src.dim(1) * src.dim(2);
+        PictureArguments.packed("packConv", "dst", dst, nOut, src.dim(1), src.dim(2), nOut * row);
+        for (long i = 0; i < src.elements(); i++) {
+            dst.setFloat(firstRow * row + i, src.getFloat(i));
+        }
+    }
+
+    @Override
+    public void conv(
+            Tensor out,
+            @Nullable Tensor moments,
+            Tensor x,
+            @Nullable Tensor norm,
+            @Nullable Tensor map,
+            Tensor w,
+            @Nullable Tensor bias,
+            Convolution convolution) {
+        long packed = out.dim(-1) * x.dim(-1) * convolution.taps();
+        PictureArguments.conv(out, moments, x, norm, map, w, bias, convolution, packed);
+        ReferencePictures.conv(out, moments, x, norm, map, w, bias, convolution);
+    }
+
+    @Override
+    public void groupNorm(Tensor norm, Tensor moments, Tensor weight, Tensor bias, int groups, float eps) {
+        PictureArguments.groupNorm(norm, moments, weight, bias, groups, eps);
+        ReferencePictures.groupNorm(norm, moments, weight, bias, groups, eps);
+    }
+
+    @Override
+    public void vqAttention(Tensor out, Tensor qkv, DType dtype, float scale) {
+        PictureArguments.vqAttention(out, qkv, dtype, scale);
+        ReferencePictures.vqAttention(out, qkv, dtype, scale);
     }
 
     private interface RowBody {
