@@ -1,10 +1,12 @@
 package io.sjd2.train;
 
+import com.sun.management.OperatingSystemMXBean;
 import io.sjd2.kernel.TrainingKernels;
 import io.sjd2.kernel.cpu.CpuLibrary;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.io.IOException;
+import java.lang.management.ManagementFactory;
 import java.lang.reflect.InvocationTargetException;
 import java.lang.reflect.Proxy;
 import java.util.Arrays;
@@ -17,7 +19,8 @@ import java.util.TreeMap;
 /// products reach on operands in cache. Not a test; run `main` with threads, dtype, micro-batch and steps.
 ///
 /// FLOP count two per multiply-add of the products and of causal attention, forward once and backward twice (attention:
-/// five products to two); norms, activations and the optimiser count nothing.
+/// five products to two); norms, activations and the optimiser count nothing. On a shared machine only the rate per second
+/// of processor time means something, best with one thread.
 final class TrainingThroughput {
     private static final int CODES = 512;
     private static final int CAPTION = 18;
@@ -42,14 +45,18 @@ final class TrainingThroughput {
             trainer.initialise(null);
             trainer.run(p -> p.step() < steps);
             profile.clear();
+            OperatingSystemMXBean system = ManagementFactory.getPlatformMXBean(OperatingSystemMXBean.class);
+            long cpu = system.getProcessCpuTime();
             long start = System.nanoTime();
             trainer.run(p -> true);
+            double cpuSeconds = (system.getProcessCpuTime() - cpu) * 1e-9;
             double seconds = (System.nanoTime() - start) * 1e-9;
             double images = 32.0 * steps / seconds;
             double rate = images * flopPerImage(shape) * 1e-9;
             System.out.printf(
                     Locale.ROOT,
-                    "%s, %d threads, %s, micro-batch %d: %.1f images/s, %.0f GFLOP/s = %.0f %% of the products in cache (%.0f)%n",
+                    "%s, %d threads, %s, micro-batch %d: %.1f images/s, %.0f GFLOP/s = %.0f %% of the products in cache (%.0f);"
+                            + " per second of a core %.0f GFLOP%n",
                     CpuLibrary.get().isa(),
                     threads,
                     dtype.label(),
@@ -57,7 +64,8 @@ final class TrainingThroughput {
                     images,
                     rate,
                     100 * rate / best,
-                    best);
+                    best,
+                    32.0 * steps * flopPerImage(shape) * 1e-9 / cpuSeconds);
             profile.entrySet().stream()
                     .sorted(Comparator.comparingLong((Map.Entry<String, long[]> e) -> -e.getValue()[0]))
                     .limit(16)
