@@ -52,10 +52,10 @@ static inline float load_as_float(const uint16_t* p) { return from_bf16(*p); }
 static inline void store_from_float(float* p, float value) { *p = value; }
 static inline void store_from_float(uint16_t* p, float value) { *p = to_bf16(value); }
 
-static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
-static inline int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
-static inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
+static constexpr int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
+static constexpr int64_t max64(int64_t a, int64_t b) { return a > b ? a : b; }
+static constexpr int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
+static constexpr int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
 
 // The live rows of [batch, max_window] rows, in order. `sequences` may be NULL: every row is live.
 struct LiveRows {

@@ -7,6 +7,8 @@
 // f32 and bf16 without tiles: a block of up to kMaxRows rows times kVectors vectors of outputs lives in registers. bf16
 // weights are widened on the way (a product of two bf16 numbers is exact in f32): measured on Sapphire Rapids, where
 // vdpbf16ps reaches half the rate of f32 multiply-adds, that is the faster way even in the avx512-bf16 set.
+#include <atomic>
+
 #include "layout.h"
 #include "threads.h"
 #include "tiles.h"
@@ -22,12 +24,13 @@ constexpr int64_t kMaxRows = 6, kVectors = 2;
 #else
 constexpr int64_t kMaxRows = 2, kVectors = 4;
 #endif
-constexpr int64_t kGroupColumns = kVectors * kLanes;           // outputs of one register block
-constexpr int64_t kGroupPanels = kGroupColumns / kPanel;       // 2 panels with 512-bit vectors, else 1
-constexpr int64_t kChunk = 256;                                // inputs whose weights stay in the first-level cache
-constexpr int64_t kBytesPerTask = 48 * 1024;                   // weights worth handing to another thread
-constexpr int64_t kTilePrefetch = 4096;                        // the same, where whole tiles are loaded
-constexpr int64_t kPrefetchBytes = 2048;                       // ahead in each panel while weights stream from memory
+constexpr int64_t kGroupColumns = kVectors * kLanes;             // outputs of one register block
+constexpr int64_t kGroupPanels = div_up(kGroupColumns, kPanel);  // 2 panels with 512-bit vectors, else 1
+// Inputs per pass when several blocks of rows go over the same weights, which stay in the first-level cache meanwhile.
+constexpr int64_t kChunk = 128;
+constexpr int64_t kBytesPerTask = 48 * 1024;  // weights worth handing to another thread
+constexpr int64_t kTilePrefetch = 4096;       // ahead in each panel while weights stream from memory as tiles
+constexpr int64_t kPrefetchBytes = 2048;      // the same for vectors
 
 struct Product {
   float* out;
@@ -51,113 +54,114 @@ struct Product {
   }
 };
 
+// One chunk of a panel group and what to fetch meanwhile: lines [begin, end) of each panel from `next` on.
+template <typename T>
+struct Chunk {
+  const T* weights;
+  int64_t panel_stride, depth;
+  bool first;  // the sums start here
+  bool far;    // `next` is wanted after this chunk, in the second-level cache; else soon, in the first
+  const T* next;
+  int64_t next_begin, next_end;
+};
+
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
+SJD2_INLINE void prefetch_line_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-// c[R][kGroupColumns] += x[depth][R] times one chunk of a panel group. `next` is what the group needs after this chunk;
-// its lines [next_begin, next_end) of each panel are fetched in passing.
+// The next line of each of the group's panels.
+template <typename T>
+SJD2_INLINE void prefetch_next(const Chunk<T>& chunk, int64_t& line) {
+  if (line >= chunk.next_end) return;
+  const T* p = chunk.next + line * (64 / static_cast<int64_t>(sizeof(T)));
+  for (int i = 0; i < kGroupPanels; ++i, p += chunk.panel_stride) {
+    if (chunk.far) {
+      prefetch_line_far(p);
+    } else {
+      prefetch_line(p);
+    }
+  }
+  ++line;
+}
+
+// sums += x[R] times one input's weights.
 template <int R>
-void multiply(float* c, const float* x, const float* w, int64_t panel_stride, int64_t depth, bool first,
-              const float* next, int64_t next_begin, int64_t next_end) {
+SJD2_INLINE void add_products(vf (&sums)[R][kVectors], const float* x, const vf (&columns)[kVectors]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+    const vf value = splat(x[r]);
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+  }
+}
+
+// c[R][kGroupColumns] += x[depth][R] times one chunk of a panel group.
+template <int R, typename T>
+void multiply(float* c, const float* x, const Chunk<T>& given) {
+  const Chunk<T> chunk = given;
   vf sums[R][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = first ? vf{} : load(c + r * kGroupColumns + v * kLanes);
+    for (int v = 0; v < kVectors; ++v) sums[r][v] = chunk.first ? vf{} : load(c + (r * kVectors + v) * kLanes);
   }
-  int64_t line = next_begin;
-  for (int64_t k = 0; k < depth; ++k) {
-    if (line < next_end) {
-      for (int64_t p = 0; p < kGroupPanels; ++p) prefetch_line(next + p * panel_stride + line * kPanel);
-      ++line;
+  int64_t line = chunk.next_begin;
+  if constexpr (sizeof(T) == 4) {
+    for (int64_t k = 0; k < chunk.depth; ++k) {
+      prefetch_next(chunk, line);
+      vf columns[kVectors];
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
+        columns[v] = load(chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel);
+      }
+      add_products(sums, x + k * R, columns);
     }
-    vf columns[kVectors];
+  } else {
+    // A lane holds two inputs, k in its low half and k + 1 in its high half.
+    for (int64_t k = 0; k < chunk.depth; k += 2) {
+      prefetch_next(chunk, line);
+      vu pairs[kVectors];
+      vf columns[kVectors];
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      columns[v] = load(w + v * kLanes / kPanel * panel_stride + k * kPanel + v * kLanes % kPanel);
-    }
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const vf value = splat(x[k * R + r]);
+      for (int v = 0; v < kVectors; ++v) {
+        const T* p = chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel * 2;
+        pairs[v] = (vu)load(reinterpret_cast<const float*>(p));
+        columns[v] = (vf)(pairs[v] << 16);
+      }
+      add_products(sums, x + k * R, columns);
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, sums[r][v]);
-  }
-}
-
-// The same over bf16 weights: a lane holds two inputs, k in its low half and k + 1 in its high half.
-template <int R>
-void multiply(float* c, const float* x, const uint16_t* w, int64_t panel_stride, int64_t depth, bool first,
-              const uint16_t* next, int64_t next_begin, int64_t next_end) {
-  vf sums[R][kVectors];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = first ? vf{} : load(c + r * kGroupColumns + v * kLanes);
-  }
-  int64_t line = next_begin;
-  for (int64_t k = 0; k < depth; k += 2) {
-    if (line < next_end) {
-      for (int64_t p = 0; p < kGroupPanels; ++p) prefetch_line(next + p * panel_stride + line * 2 * kPanel);
-      ++line;
-    }
-    vu pairs[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      pairs[v] = (vu)load(reinterpret_cast<const float*>(w + v * kLanes / kPanel * panel_stride + k * kPanel +
-                                                         v * kLanes % kPanel * 2));
-    }
-    vf columns[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] << 16);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const vf value = splat(x[k * R + r]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
-    }
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] & 0xFFFF0000u);
-#pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const vf value = splat(x[(k + 1) * R + r]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+      for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] & 0xFFFF0000u);
+      add_products(sums, x + (k + 1) * R, columns);
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, sums[r][v]);
+    for (int v = 0; v < kVectors; ++v) store(c + (r * kVectors + v) * kLanes, sums[r][v]);
   }
 }
 
 template <typename T>
-using Multiply = void (*)(float*, const float*, const T*, int64_t, int64_t, bool, const T*, int64_t, int64_t);
+using Multiply = void (*)(float*, const float*, const Chunk<T>&);
 
 template <typename T>
-Multiply<T> multiply_rows(int64_t rows) {
+Multiply<T> choose_rows(int64_t rows) {
   static constexpr Multiply<T> kByRows[] = {
       nullptr,
-      multiply<1>,
-      multiply<2>,
+      multiply<1, T>,
+      multiply<2, T>,
 #if defined(__AVX2__)
-      multiply<3>,
-      multiply<4>,
-      multiply<5>,
-      multiply<6>,
+      multiply<3, T>,
+      multiply<4, T>,
+      multiply<5, T>,
+      multiply<6, T>,
 #endif
 #if defined(__AVX512F__)
-      multiply<7>,
-      multiply<8>,
-      multiply<9>,
-      multiply<10>,
-      multiply<11>,
-      multiply<12>,
+      multiply<7, T>,
+      multiply<8, T>,
+      multiply<9, T>,
+      multiply<10, T>,
+      multiply<11, T>,
+      multiply<12, T>,
 #endif
   };
   static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
@@ -194,43 +198,51 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
   const int64_t group_bytes = kGroupPanels * panel_stride * static_cast<int64_t>(sizeof(T));
   const int64_t work = group_bytes * max64(1, rows / 8);
   const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / max64(work, 1)));
-  const int64_t chunk = blocks.count == 1 ? used : kChunk;
-  // A line of weights is one input in f32, two in bf16.
-  const int64_t inputs_per_line = sizeof(T) == 2 ? 2 : 1;
+  const int64_t step = blocks.count == 1 ? used : kChunk;
+  const int64_t line_inputs = 4 / static_cast<int64_t>(sizeof(T));  // a line of a panel: one input in f32, two in bf16
+  std::atomic<bool> failed{false};
   parallel_for(stream, tasks, [&](int64_t task) {
     alignas(64) float own[kMaxRows * kGroupColumns];
     float* sums = own;
     if (blocks.count > 1) {
       sums = static_cast<float*>(thread_scratch(stream, thread_index(), rows * kGroupColumns * 4));
+      if (sums == nullptr) {
+        failed.store(true, std::memory_order_relaxed);
+        return;
+      }
     }
     const Part part = part_of(groups, task, tasks);
     for (int64_t group = part.begin; group < part.end; ++group) {
       const T* weights = w + group * kGroupPanels * panel_stride;
+      Chunk<T> chunk = {};
       // The last group may have no second panel: its columns are computed from the first again and not written.
-      const int64_t stride = (group + 1) * kGroupPanels <= panels ? panel_stride : 0;
-      for (int64_t k = 0; k < used; k += chunk) {
-        const int64_t length = min64(chunk, used - k);
-        const T* here = weights + k * kPanel;
-        const int64_t lines = div_up(length, inputs_per_line);
+      chunk.panel_stride = (group + 1) * kGroupPanels <= panels ? panel_stride : 0;
+      for (int64_t k = 0; k < used; k += step) {
+        chunk.weights = weights + k * kPanel;
+        chunk.depth = min64(step, used - k);
+        chunk.first = k == 0;
+        const int64_t lines = div_up(chunk.depth, line_inputs);
         for (int64_t b = 0; b < blocks.count; ++b) {
           const int64_t begin = blocks.begin(b), height = blocks.height(b);
-          const float* rows_here = packed + begin * used + k * height;
-          float* c = sums + begin * kGroupColumns;
           if (blocks.count == 1) {
             // One pass: weights stream through, a little ahead of their use.
-            multiply_rows<T>(height)(c, rows_here, here, stride, length, k == 0,
-                                     here + kPrefetchBytes / static_cast<int64_t>(sizeof(T)), 0, lines);
+            chunk.next = chunk.weights + kPrefetchBytes / static_cast<int64_t>(sizeof(T));
+            chunk.next_end = lines;
           } else {
             // Several passes over one chunk: each fetches its share of the next chunk.
-            const T* next = k + chunk < used ? here + chunk * kPanel : weights + kGroupPanels * panel_stride;
+            chunk.next = k + step < used ? chunk.weights + step * kPanel : weights + kGroupPanels * panel_stride;
             const Part share = part_of(lines, b, blocks.count);
-            multiply_rows<T>(height)(c, rows_here, here, stride, length, k == 0, next, share.begin, share.end);
+            chunk.next_begin = share.begin;
+            chunk.next_end = share.end;
+            chunk.far = true;
           }
+          choose_rows<T>(height)(sums + begin * kGroupColumns, packed + begin * used + k * height, chunk);
         }
       }
       product.write(sums, kGroupColumns, 0, rows, group * kGroupColumns, kGroupColumns);
     }
   });
+  if (failed.load()) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
   return SJD2_OK;
 }
 
