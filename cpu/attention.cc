@@ -1,11 +1,13 @@
-// Attention over the KV cache: online softmax, arXiv:2205.14135 Algorithm 1, over tiles of kTile entries from entry 0.
+// Attention over the KV cache: online softmax, arXiv:2205.14135 Algorithm 1, over tiles of kTile entries from
+// entry 0.
 //
-// A task owns query rows of one (sequence, kv head): rows of a group of heads share keys and values. For every tile it
-// brings keys and values into the shape that its products want, once for all its rows, and then goes through the rows in
-// register blocks: scores, the softmax's next step, weights times values.
+// A task owns query rows of one (sequence, kv head): rows of a group of heads share keys and values. For
+// every tile it brings keys and values into the shape that its products want, once for all its rows, and then
+// goes through the rows in register blocks: scores, the softmax's next step, weights times values.
 //
-// A row's bits depend on its own scores alone: tiles start at fixed entries, scores and sums run in one order, and the
-// entries that a row must not see add zeros. Entries that nobody has written are never read: they are packed as zeros.
+// A row's bits depend on its own scores alone: tiles start at fixed entries, scores and sums run in one
+// order, and the entries that a row must not see add zeros. Entries that nobody has written are never read:
+// they are packed as zeros.
 #include <atomic>
 #include <cmath>
 
@@ -17,8 +19,9 @@
 namespace sjd2::SJD2_ISA {
 namespace {
 
-constexpr int64_t kTile = 64;          // entries
-constexpr int64_t kTaskRows = 128;     // query rows of one task at most: their sums stay in the second-level cache
+constexpr int64_t kTile = 64;  // entries
+constexpr int64_t kTaskRows =
+    128;  // query rows of one task at most: their sums stay in the second-level cache
 constexpr int64_t kTileVectors = kTile / kLanes;
 
 template <typename T>
@@ -34,7 +37,8 @@ struct Call {
   int64_t group() const { return n_heads / n_kv_heads; }
 };
 
-// Rows [begin, end) of one (sequence, kv head); row i is window row i / group, head kv_head * group + i % group.
+// Rows [begin, end) of one (sequence, kv head); row i is window row i / group, head kv_head * group + i %
+// group.
 template <typename T>
 struct Task {
   const Call<T>& call;
@@ -56,7 +60,9 @@ struct RowStates {
   float* highest;  // score of each row, scaled
   vf* sums;        // of each row's weights, lane by lane; added up at the end
 
-  static int64_t bytes(int64_t rows) { return rows * static_cast<int64_t>(sizeof(vf)) + round_up(rows + kLanes, 16) * 4; }
+  static int64_t bytes(int64_t rows) {
+    return rows * static_cast<int64_t>(sizeof(vf)) + round_up(rows + kLanes, 16) * 4;
+  }
   RowStates(void* memory, int64_t rows) : sums(static_cast<vf*>(memory)) {
     highest = reinterpret_cast<float*>(sums + rows);
     for (int64_t i = 0; i < rows + kLanes; ++i) highest[i] = -__builtin_inff();
@@ -64,9 +70,10 @@ struct RowStates {
   }
 };
 
-// The next tile of rows [begin, begin + rows), at most kLanes of them: scores [rows][kTile] become weights, keep[r] is what
-// the tile does to the row's sums before it. Of the tile row r sees the first seen[r] entries, none if that is not positive.
-// The rows go together through the maximum and the first exponential, whose latency a row alone would wait for.
+// The next tile of rows [begin, begin + rows), at most kLanes of them: scores [rows][kTile] become weights,
+// keep[r] is what the tile does to the row's sums before it. Of the tile row r sees the first seen[r]
+// entries, none if that is not positive. The rows go together through the maximum and the first exponential,
+// whose latency a row alone would wait for.
 inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* scores, float* keep,
                    const int64_t* seen, float scale) {
   vi lane;
@@ -163,7 +170,8 @@ static_assert(kTile % kColumns == 0);
 // c[R][ldc] = (keep ? keep[r] c : 0) + x w, for kColumns columns of w [depth][ldw].
 //   x   [depth][R] where kAcross, else [R][kTile]
 template <int R, bool kAcross>
-void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw, int64_t depth, const float* keep) {
+void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw, int64_t depth,
+              const float* keep) {
   vf sums[R][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
@@ -258,7 +266,8 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
   const int64_t n_rows = task.end - task.begin, head_dim = task.call.head_dim;
   const int64_t width = round_up(head_dim, kColumns);
   const Blocks blocks(n_rows, kMaxRows);
-  const int64_t floats = n_rows * head_dim + n_rows * width + head_dim * kTile + kTile * width + kMaxRows * kTile;
+  const int64_t floats =
+      n_rows * head_dim + n_rows * width + head_dim * kTile + kTile * width + kMaxRows * kTile;
   const int64_t state_bytes = round_up(RowStates::bytes(n_rows), 64);
   auto* memory = static_cast<char*>(thread_scratch(stream, thread_index(), state_bytes + floats * 4));
   if (memory == nullptr) return SJD2_OUT_OF_MEMORY;
@@ -274,7 +283,8 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
     const int64_t begin = blocks.begin(block), height = blocks.height(block);
     for (int64_t r = 0; r < height; ++r) {
       const T* query = task.call.q + task.offset(task.begin + begin + r);
-      for (int64_t i = 0; i < head_dim; ++i) queries[begin * head_dim + i * height + r] = load_as_float(query + i);
+      for (int64_t i = 0; i < head_dim; ++i)
+        queries[begin * head_dim + i * height + r] = load_as_float(query + i);
     }
   }
 
@@ -288,19 +298,21 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
       const int64_t seen = min64(entries, task.limit(task.begin + begin + height - 1) - first);
       if (seen <= 0) continue;
       for (int64_t t = 0; t < seen; t += kColumns) {
-        multiply_rows<true>(height)(scores + t, kTile, queries + begin * head_dim, keys + t, kTile, head_dim, nullptr);
+        multiply_rows<true>(height)(scores + t, kTile, queries + begin * head_dim, keys + t, kTile, head_dim,
+                                    nullptr);
       }
       float keep[kMaxRows];
       int64_t sees[kMaxRows];
       for (int64_t r = 0; r < height; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
       soften(states, begin, height, scores, keep, sees, task.call.scale);
-      // Zero times infinity is not zero: where a value is not finite, each row takes what it sees and no more.
+      // Zero times infinity is not zero: where a value is not finite, each row takes what it sees and no
+      // more.
       const int64_t together = finite ? height : 1;
       for (int64_t r = 0; r < height; r += together) {
         const int64_t depth = finite ? seen : min64(seen, sees[r]);
         for (int64_t i = 0; i < width && depth > 0; i += kColumns) {
-          multiply_rows<false>(together)(sums + (begin + r) * width + i, width, scores + r * kTile, values + i, width,
-                                         depth, keep + r);
+          multiply_rows<false>(together)(sums + (begin + r) * width + i, width, scores + r * kTile,
+                                         values + i, width, depth, keep + r);
         }
       }
     }
@@ -319,8 +331,9 @@ int32_t attend(sjd2_stream stream, const Task<T>& task) {
 #if defined(__AMX_BF16__)
 
 // ---------------------------------------------------------------------------------------------------------------------
-// Tiles: bf16 products. Blocks of up to 16 rows; scores = queries (left) by keys (right), result = weights by values.
-// Weights go in as the sum of two bf16 numbers, 16 bits of them together, so that rounding them is not felt in the result.
+// Tiles: bf16 products. Blocks of up to 16 rows; scores = queries (left) by keys (right), result = weights by
+// values. Weights go in as the sum of two bf16 numbers, 16 bits of them together, so that rounding them is
+// not felt in the result.
 // ---------------------------------------------------------------------------------------------------------------------
 
 constexpr int64_t kTileWords = 512;  // 16-bit words of a full tile
@@ -347,8 +360,8 @@ void pack_key_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first,
   }
 }
 
-// Values [first, first + n) as [n / 32][width / 16][16 pairs of entries][16 dimensions][2], n rounded up to 32. Says
-// whether all are finite.
+// Values [first, first + n) as [n / 32][width / 16][16 pairs of entries][16 dimensions][2], n rounded up
+// to 32. Says whether all are finite.
 bool pack_value_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n, int64_t width) {
   const int64_t head_dim = task.call.head_dim, stride = task.call.n_kv_heads * head_dim;
   const uint16_t* entry = task.entry(task.call.v, first);
@@ -372,14 +385,16 @@ bool pack_value_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t firs
       bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(a, exponent), exponent) |
              _mm512_cmpeq_epi16_mask(_mm512_and_si512(b, exponent), exponent);
       _mm512_store_si512(tile + i / 16 * kTileWords, _mm512_permutex2var_epi16(a, low, b));
-      if (i + 16 < width) _mm512_store_si512(tile + (i / 16 + 1) * kTileWords, _mm512_permutex2var_epi16(a, high, b));
+      if (i + 16 < width)
+        _mm512_store_si512(tile + (i / 16 + 1) * kTileWords, _mm512_permutex2var_epi16(a, high, b));
     }
   }
   return bad == 0;
 }
 
 // scores [height][kTile] = queries [depth / 32][height][32] by packed keys.
-void score_tiles(float* scores, const uint16_t* queries, const uint16_t* keys, int64_t height, int64_t depth) {
+void score_tiles(float* scores, const uint16_t* queries, const uint16_t* keys, int64_t height,
+                 int64_t depth) {
   _tile_zero(0);
   _tile_zero(1);
   _tile_zero(2);
@@ -401,8 +416,8 @@ void score_tiles(float* scores, const uint16_t* queries, const uint16_t* keys, i
   _tile_stored(3, scores + 48, kTile * 4);
 }
 
-// sums [height][width] += weights [2][2][height][32] (halves of the tile, then high and low part) by packed values, for
-// kCount tiles of 16 columns.
+// sums [height][width] += weights [2][2][height][32] (halves of the tile, then high and low part) by packed
+// values, for kCount tiles of 16 columns.
 template <int kCount>
 void value_tiles(float* sums, int64_t width, const uint16_t* weights, const uint16_t* values, int64_t height,
                  int64_t halves) {
@@ -480,8 +495,9 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
   const int64_t n_rows = task.end - task.begin, head_dim = task.call.head_dim;
   const int64_t depth = round_up(head_dim, 32), width = round_up(head_dim, 16);
   const int64_t blocks = div_up(n_rows, 16), height = div_up(n_rows, blocks), padded = blocks * height;
-  const int64_t bytes = RowStates::bytes(padded) + padded * width * 4 + height * kTile * 4 + padded * depth * 2 +
-                        depth * kTile * 2 + width * kTile * 2 + height * kTile * 4 + height * width * 4 + 64 * 8;
+  const int64_t bytes = RowStates::bytes(padded) + padded * width * 4 + height * kTile * 4 +
+                        padded * depth * 2 + depth * kTile * 2 + width * kTile * 2 + height * kTile * 4 +
+                        height * width * 4 + 64 * 8;
   auto* next = static_cast<char*>(thread_scratch(stream, thread_index(), bytes));
   if (next == nullptr) return SJD2_OUT_OF_MEMORY;
   const auto take = [&](int64_t size) {
@@ -537,7 +553,8 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
         add_values(block_sums, width, weights, values, height, entries);
         continue;
       }
-      // Zero times infinity is not zero: each row takes what it sees and no more, and of that product only its own row.
+      // Zero times infinity is not zero: each row takes what it sees and no more, and of that product only
+      // its own row.
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t n = min64(entries, sees[r]);
         if (n <= 0) continue;
@@ -567,7 +584,8 @@ int32_t attention(sjd2_stream stream, const Call<T>& call, int64_t batch) {
   }
   if (live == 0) return SJD2_OK;
   // Few heads and many threads: rows are shared out too, though each part packs the keys and values again.
-  const int64_t wanted = thread_count(stream) > 1 ? div_up(2 * thread_count(stream), live * call.n_kv_heads) : 1;
+  const int64_t wanted =
+      thread_count(stream) > 1 ? div_up(2 * thread_count(stream), live * call.n_kv_heads) : 1;
   const int64_t parts = max64(div_up(most_rows, kTaskRows), min64(wanted, div_up(most_rows, 16)));
   std::atomic<int32_t> status{SJD2_OK};
   parallel_for(stream, batch * call.n_kv_heads * parts, [&](int64_t i) {
@@ -578,7 +596,8 @@ int32_t attention(sjd2_stream stream, const Call<T>& call, int64_t batch) {
     const int32_t result = attend(stream, task);
     if (result != SJD2_OK) status.store(result, std::memory_order_relaxed);
   });
-  if (status.load() != SJD2_OK) return fail(status.load(), "attention: no memory for %lld rows", static_cast<long long>(most_rows));
+  if (status.load() != SJD2_OK)
+    return fail(status.load(), "attention: no memory for %lld rows", static_cast<long long>(most_rows));
   return SJD2_OK;
 }
 
@@ -592,9 +611,10 @@ int32_t attention_f32(sjd2_stream stream, float* out, const float* q, const floa
   return attention(stream, call, batch);
 }
 
-int32_t attention_bf16(sjd2_stream stream, uint16_t* out, const uint16_t* q, const uint16_t* k, const uint16_t* v,
-                       const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t kv_capacity,
-                       int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, float scale) {
+int32_t attention_bf16(sjd2_stream stream, uint16_t* out, const uint16_t* q, const uint16_t* k,
+                       const uint16_t* v, const sjd2_sequence* sequences, int64_t batch, int64_t max_window,
+                       int64_t kv_capacity, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
+                       float scale) {
   const Call<uint16_t> call = {out,         q,       k,          v,        sequences, max_window,
                                kv_capacity, n_heads, n_kv_heads, head_dim, scale};
   return attention(stream, call, batch);

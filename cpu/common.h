@@ -1,8 +1,8 @@
 // Status and error text, bf16, and the rows of a pass that are live.
 //
-// Kernel sources are compiled once per instruction set into namespace sjd2::SJD2_ISA. Helpers in headers are therefore
-// `static inline` or live in that namespace: one shared inline function would be emitted by several sets and the linker
-// would keep whichever it met first, AVX-512 code on a machine without it included.
+// Kernel sources are compiled once per instruction set into namespace sjd2::SJD2_ISA. Helpers in headers are
+// therefore `static inline` or live in that namespace: one shared inline function would be emitted by several
+// sets and the linker would keep whichever it met first, AVX-512 code on a machine without it included.
 #ifndef SJD2_CPU_COMMON_H
 #define SJD2_CPU_COMMON_H
 
@@ -65,8 +65,10 @@ struct LiveRows {
   int64_t operator[](int64_t i) const { return index != nullptr ? index[i] : i; }
 };
 
-// Fills `live` from the stream's own storage (valid until the next call on that stream); allocates only when it grows.
-int32_t find_live_rows(sjd2_stream stream, LiveRows* live, const sjd2_sequence* sequences, int64_t batch, int64_t max_window);
+// Fills `live` from the stream's own storage (valid until the next call on that stream); allocates only when
+// it grows.
+int32_t find_live_rows(sjd2_stream stream, LiveRows* live, const sjd2_sequence* sequences, int64_t batch,
+                       int64_t max_window);
 
 }  // namespace sjd2
 

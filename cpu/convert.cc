@@ -42,7 +42,8 @@ static void convert_from(sjd2_stream stream, void* dst, const void* src, int64_t
   }
 }
 
-int32_t convert(sjd2_stream stream, void* dst, const void* src, int64_t n, int32_t dst_dtype, int32_t src_dtype) {
+int32_t convert(sjd2_stream stream, void* dst, const void* src, int64_t n, int32_t dst_dtype,
+                int32_t src_dtype) {
   switch (dst_dtype) {
     case SJD2_F32:
       convert_from<F32>(stream, dst, src, n, src_dtype);

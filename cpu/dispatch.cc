@@ -55,12 +55,14 @@ bool has_avx2() {
 
 bool has_avx512() {
   return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+         __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+         __builtin_cpu_supports("avx512vl");
 }
 
 [[maybe_unused]] bool has_avx512bf16() { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }
 
-// Tiles need the processor, an operating system that saves their state, and its permission, given once per process.
+// Tiles need the processor, an operating system that saves their state, and its permission, given once per
+// process.
 [[maybe_unused]] bool has_amx() {
   if (!has_avx512bf16()) return false;
   unsigned a = 0, b = 0, c = 0, d = 0;
@@ -185,8 +187,8 @@ SJD2_EXPORT int32_t sjd2_isa_available(char* buffer, int64_t n) {
   sjd2::sets().list(names, sizeof names);
   const auto needed = static_cast<int64_t>(std::strlen(names)) + 1;
   if (n < needed) {
-    return sjd2::fail(SJD2_BAD_SHAPE, "isa_available: buffer has %lld bytes, expected %lld", static_cast<long long>(n),
-                      static_cast<long long>(needed));
+    return sjd2::fail(SJD2_BAD_SHAPE, "isa_available: buffer has %lld bytes, expected %lld",
+                      static_cast<long long>(n), static_cast<long long>(needed));
   }
   std::memcpy(buffer, names, static_cast<size_t>(needed));
   return SJD2_OK;
@@ -201,7 +203,8 @@ SJD2_EXPORT int32_t sjd2_select_isa(const char* name) {
   char names[64];
   sjd2::sets().list(names, sizeof names);
   const auto* set = sjd2::sets().find(name);
-  if (set == nullptr) return sjd2::fail(SJD2_BAD_ARGUMENT, "select_isa: unknown set %.32s; available: %s", name, names);
+  if (set == nullptr)
+    return sjd2::fail(SJD2_BAD_ARGUMENT, "select_isa: unknown set %.32s; available: %s", name, names);
   if (!set->available) {
     return sjd2::fail(SJD2_UNSUPPORTED, "select_isa: this machine lacks %s; available: %s", set->name, names);
   }

@@ -4,8 +4,8 @@
 namespace sjd2::SJD2_ISA {
 
 template <typename T>
-static int32_t embed(sjd2_stream stream, float* out, const T* table, const int32_t* ids, int64_t rows, int64_t vocab,
-                     int64_t hidden) {
+static int32_t embed(sjd2_stream stream, float* out, const T* table, const int32_t* ids, int64_t rows,
+                     int64_t vocab, int64_t hidden) {
   // All ids first: a bad one must leave the output untouched.
   for (int64_t r = 0; r < rows; ++r) {
     if (ids[r] < 0 || ids[r] >= vocab) {
@@ -22,8 +22,8 @@ static int32_t embed(sjd2_stream stream, float* out, const T* table, const int32
   });
 }
 
-int32_t embed_f32(sjd2_stream stream, float* out, const float* table, const int32_t* ids, int64_t rows, int64_t vocab,
-                  int64_t hidden) {
+int32_t embed_f32(sjd2_stream stream, float* out, const float* table, const int32_t* ids, int64_t rows,
+                  int64_t vocab, int64_t hidden) {
   return embed(stream, out, table, ids, rows, vocab, hidden);
 }
 

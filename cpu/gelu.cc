@@ -3,8 +3,8 @@
 
 namespace sjd2::SJD2_ISA {
 
-// x Phi(x). Phi(x) = 1/2 + x h(x^2) near 0, h of degree 5 fitted to [-1, 1] (4e-8); elsewhere from the complementary error
-// function, so that nothing cancels for negative x.
+// x Phi(x). Phi(x) = 1/2 + x h(x^2) near 0, h of degree 5 fitted to [-1, 1] (4e-8); elsewhere from the
+// complementary error function, so that nothing cancels for negative x.
 SJD2_INLINE vf gelu_erf(vf x) {
   const vf square = x * x;
   vf h = splat(-7.662608368264046e-06f);
@@ -41,13 +41,13 @@ static int32_t gelu(sjd2_stream stream, T* out, const float* x, const sjd2_seque
   });
 }
 
-int32_t gelu_f32(sjd2_stream stream, float* out, const float* x, const sjd2_sequence* sequences, int64_t batch,
-                 int64_t max_window, int64_t n, int32_t tanh_form) {
+int32_t gelu_f32(sjd2_stream stream, float* out, const float* x, const sjd2_sequence* sequences,
+                 int64_t batch, int64_t max_window, int64_t n, int32_t tanh_form) {
   return gelu(stream, out, x, sequences, batch, max_window, n, tanh_form);
 }
 
-int32_t gelu_bf16(sjd2_stream stream, uint16_t* out, const float* x, const sjd2_sequence* sequences, int64_t batch,
-                  int64_t max_window, int64_t n, int32_t tanh_form) {
+int32_t gelu_bf16(sjd2_stream stream, uint16_t* out, const float* x, const sjd2_sequence* sequences,
+                  int64_t batch, int64_t max_window, int64_t n, int32_t tanh_form) {
   return gelu(stream, out, x, sequences, batch, max_window, n, tanh_form);
 }
 

@@ -20,7 +20,8 @@ static inline uint16_t to_f16(float value) {
   const uint32_t sign = bits >> 16 & 0x8000u;
   const uint32_t magnitude = bits & 0x7FFFFFFFu;
   if (magnitude > 0x7F800000u) return static_cast<uint16_t>(sign | 0x7E00u | (magnitude >> 13 & 0x1FFu));
-  if (magnitude >= 0x477FF000u) return static_cast<uint16_t>(sign | 0x7C00u);  // from 65520 on it rounds to infinity
+  if (magnitude >= 0x477FF000u)
+    return static_cast<uint16_t>(sign | 0x7C00u);  // from 65520 on it rounds to infinity
   if (magnitude < 0x38800000u) {
     // Subnormal: adding 0.5 puts the half's last place at the float's last place, and the addition rounds.
     const float aligned = bits_to_float(magnitude) + 0.5f;

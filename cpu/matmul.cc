@@ -1,12 +1,13 @@
 // out = x w^T over packed weights.
 //
-// Work is cut along outputs only, so each output is one chain of fused multiply-adds (or tile products) along k, in
-// ascending order, whatever the number of rows and threads. Where a chain is interrupted between chunks of k its f32 sum
-// is stored and loaded again, which changes nothing.
+// Work is cut along outputs only, so each output is one chain of fused multiply-adds (or tile products) along
+// k, in ascending order, whatever the number of rows and threads. Where a chain is interrupted between chunks
+// of k its f32 sum is stored and loaded again, which changes nothing.
 //
-// f32 and bf16 without tiles: a block of up to kMaxRows rows times kVectors vectors of outputs lives in registers. bf16
-// weights are widened on the way (a product of two bf16 numbers is exact in f32): measured on Sapphire Rapids, where
-// vdpbf16ps reaches half the rate of f32 multiply-adds, that is the faster way even in the avx512-bf16 set.
+// f32 and bf16 without tiles: a block of up to kMaxRows rows times kVectors vectors of outputs lives in
+// registers. bf16 weights are widened on the way (a product of two bf16 numbers is exact in f32): measured on
+// Sapphire Rapids, where vdpbf16ps reaches half the rate of f32 multiply-adds, that is the faster way even in
+// the avx512-bf16 set.
 #include <atomic>
 
 #include "layout.h"
@@ -26,7 +27,8 @@ constexpr int64_t kMaxRows = 2, kVectors = 4;
 #endif
 constexpr int64_t kGroupColumns = kVectors * kLanes;             // outputs of one register block
 constexpr int64_t kGroupPanels = div_up(kGroupColumns, kPanel);  // 2 panels with 512-bit vectors, else 1
-// Inputs per pass when several blocks of rows go over the same weights, which stay in the first-level cache meanwhile.
+// Inputs per pass when several blocks of rows go over the same weights, which stay in the first-level cache
+// meanwhile.
 constexpr int64_t kChunk = 128;
 constexpr int64_t kBytesPerTask = 48 * 1024;  // weights worth handing to another thread
 constexpr int64_t kTilePrefetch = 4096;       // ahead in each panel while weights stream from memory as tiles
@@ -39,7 +41,8 @@ struct Product {
   int64_t n_out, n_in, accumulate;
 
   // out of rows [row, row + rows) and outputs [column, ..) from c [rows][stride].
-  void write(const float* c, int64_t stride, int64_t row, int64_t rows, int64_t column, int64_t columns) const {
+  void write(const float* c, int64_t stride, int64_t row, int64_t rows, int64_t column,
+             int64_t columns) const {
     const int64_t width = min64(columns, n_out - column);
     for (int64_t r = 0; r < rows; ++r) {
       float* target = out + live[row + r] * n_out + column;
@@ -102,7 +105,8 @@ void multiply(float* c, const float* x, const Chunk<T>& given) {
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = chunk.first ? vf{} : load(c + (r * kVectors + v) * kLanes);
+    for (int v = 0; v < kVectors; ++v)
+      sums[r][v] = chunk.first ? vf{} : load(c + (r * kVectors + v) * kLanes);
   }
   int64_t line = chunk.next_begin;
   if constexpr (sizeof(T) == 4) {
@@ -111,7 +115,8 @@ void multiply(float* c, const float* x, const Chunk<T>& given) {
       vf columns[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        columns[v] = load(chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel);
+        columns[v] =
+            load(chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel);
       }
       add_products(sums, x + k * R, columns);
     }
@@ -123,7 +128,8 @@ void multiply(float* c, const float* x, const Chunk<T>& given) {
       vf columns[kVectors];
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        const T* p = chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel * 2;
+        const T* p =
+            chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel * 2;
         pairs[v] = (vu)load(reinterpret_cast<const float*>(p));
         columns[v] = (vf)(pairs[v] << 16);
       }
@@ -146,22 +152,12 @@ using Multiply = void (*)(float*, const float*, const Chunk<T>&);
 template <typename T>
 Multiply<T> choose_rows(int64_t rows) {
   static constexpr Multiply<T> kByRows[] = {
-      nullptr,
-      multiply<1, T>,
-      multiply<2, T>,
+      nullptr,        multiply<1, T>, multiply<2, T>,
 #if defined(__AVX2__)
-      multiply<3, T>,
-      multiply<4, T>,
-      multiply<5, T>,
-      multiply<6, T>,
+      multiply<3, T>, multiply<4, T>, multiply<5, T>, multiply<6, T>,
 #endif
 #if defined(__AVX512F__)
-      multiply<7, T>,
-      multiply<8, T>,
-      multiply<9, T>,
-      multiply<10, T>,
-      multiply<11, T>,
-      multiply<12, T>,
+      multiply<7, T>, multiply<8, T>, multiply<9, T>, multiply<10, T>, multiply<11, T>, multiply<12, T>,
 #endif
   };
   static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
@@ -177,7 +173,8 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
   const Blocks blocks(rows, kMaxRows);
   // Rows block by block as [used][height] f32: one stream of broadcasts instead of a stride of n_in.
   auto* packed = static_cast<float*>(call_scratch(stream, 0, rows * used * 4));
-  if (packed == nullptr) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
+  if (packed == nullptr)
+    return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
   const auto pack = [&](int64_t block) {
     const int64_t begin = blocks.begin(block), height = blocks.height(block);
     float* target = packed + begin * used;
@@ -199,7 +196,8 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
   const int64_t work = group_bytes * max64(1, rows / 8);
   const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / max64(work, 1)));
   const int64_t step = blocks.count == 1 ? used : kChunk;
-  const int64_t line_inputs = 4 / static_cast<int64_t>(sizeof(T));  // a line of a panel: one input in f32, two in bf16
+  const int64_t line_inputs =
+      4 / static_cast<int64_t>(sizeof(T));  // a line of a panel: one input in f32, two in bf16
   std::atomic<bool> failed{false};
   parallel_for(stream, tasks, [&](int64_t task) {
     alignas(64) float own[kMaxRows * kGroupColumns];
@@ -215,7 +213,8 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
     for (int64_t group = part.begin; group < part.end; ++group) {
       const T* weights = w + group * kGroupPanels * panel_stride;
       Chunk<T> chunk = {};
-      // The last group may have no second panel: its columns are computed from the first again and not written.
+      // The last group may have no second panel: its columns are computed from the first again and not
+      // written.
       chunk.panel_stride = (group + 1) * kGroupPanels <= panels ? panel_stride : 0;
       for (int64_t k = 0; k < used; k += step) {
         chunk.weights = weights + k * kPanel;
@@ -230,7 +229,8 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
             chunk.next_end = lines;
           } else {
             // Several passes over one chunk: each fetches its share of the next chunk.
-            chunk.next = k + step < used ? chunk.weights + step * kPanel : weights + kGroupPanels * panel_stride;
+            chunk.next =
+                k + step < used ? chunk.weights + step * kPanel : weights + kGroupPanels * panel_stride;
             const Part share = part_of(lines, b, blocks.count);
             chunk.next_begin = share.begin;
             chunk.next_end = share.end;
@@ -242,18 +242,20 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
       product.write(sums, kGroupColumns, 0, rows, group * kGroupColumns, kGroupColumns);
     }
   });
-  if (failed.load()) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
+  if (failed.load())
+    return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
   return SJD2_OK;
 }
 
 #if defined(__AMX_BF16__)
 
-// bf16 with tiles. Up to three blocks of up to 16 rows and two panels, six tiles of sums, advance together; with one block
-// four panels do, which hides the latency of the chain of products. Every output is one chain of tile products along k.
-// Tile loads from the second-level cache bound it (measured: 27 bytes a cycle), hence as square a shape as tiles allow.
+// bf16 with tiles. Up to three blocks of up to 16 rows and two panels, six tiles of sums, advance together;
+// with one block four panels do, which hides the latency of the chain of products. Every output is one chain
+// of tile products along k. Tile loads from the second-level cache bound it (measured: 27 bytes a cycle),
+// hence as square a shape as tiles allow.
 
-// c [blocks * block_rows][stride] = a [depth / 32][blocks][block_rows][32] times panels of weights. `ahead` is fetched in
-// passing, `lines` lines per 32 inputs in each panel.
+// c [blocks * block_rows][stride] = a [depth / 32][blocks][block_rows][32] times panels of weights. `ahead`
+// is fetched in passing, `lines` lines per 32 inputs in each panel.
 struct TileWork {
   float* c;
   int64_t stride, block_rows;
@@ -338,11 +340,13 @@ void multiply_tiles(const TileWork& work) {
 using MultiplyTiles = void (*)(const TileWork&);
 
 MultiplyTiles choose_tiles(int64_t blocks, int64_t panels) {
-  static constexpr MultiplyTiles kOneBlock[] = {multiply_tiles<1, 1>, multiply_tiles<1, 2>, multiply_tiles<1, 3>,
-                                                multiply_tiles<1, 4>};
+  static constexpr MultiplyTiles kOneBlock[] = {multiply_tiles<1, 1>, multiply_tiles<1, 2>,
+                                                multiply_tiles<1, 3>, multiply_tiles<1, 4>};
   static constexpr MultiplyTiles kTwoBlocks[] = {multiply_tiles<2, 1>, multiply_tiles<2, 2>};
   static constexpr MultiplyTiles kThreeBlocks[] = {multiply_tiles<3, 1>, multiply_tiles<3, 2>};
-  return blocks == 1 ? kOneBlock[panels - 1] : blocks == 2 ? kTwoBlocks[panels - 1] : kThreeBlocks[panels - 1];
+  return blocks == 1   ? kOneBlock[panels - 1]
+         : blocks == 2 ? kTwoBlocks[panels - 1]
+                       : kThreeBlocks[panels - 1];
 }
 
 int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t* x, const uint16_t* w) {
@@ -353,7 +357,8 @@ int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t*
   const Blocks supers(blocks, 3);
   // x as [super-block][depth / 32][blocks][height][32]: every tile is one run of memory.
   auto* packed = static_cast<uint16_t*>(call_scratch(stream, 0, blocks * height * depth * 2));
-  if (packed == nullptr) return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
+  if (packed == nullptr)
+    return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
   const auto pack = [&](int64_t super) {
     const int64_t first = supers.begin(super), n = supers.height(super);
     uint16_t* target = packed + first * height * depth;
@@ -386,7 +391,8 @@ int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t*
     alignas(64) float sums[6 * 16 * kPanel];
     const Tiles tiles(height);
     const Part part = part_of(groups, task, tasks);
-    for (int64_t panel = part.begin * together; panel < min64(part.end * together, panels); panel += together) {
+    for (int64_t panel = part.begin * together; panel < min64(part.end * together, panels);
+         panel += together) {
       const int64_t count = min64(together, panels - panel);
       const uint16_t* weights = w + panel * panel_stride;
       for (int64_t super = 0; super < supers.count; ++super) {
@@ -403,15 +409,17 @@ int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t*
         } else {
           // Several passes over the same panels: each fetches its share of the next ones.
           work.lines = div_up(16, supers.count);
-          work.ahead = reinterpret_cast<const char*>(weights + count * panel_stride) + super * steps * work.lines * 64;
+          work.ahead =
+              reinterpret_cast<const char*>(weights + count * panel_stride) + super * steps * work.lines * 64;
         }
-        const bool direct = plain && (first + n) * height <= rows && (panel + count) * kPanel <= product.n_out;
+        const bool direct =
+            plain && (first + n) * height <= rows && (panel + count) * kPanel <= product.n_out;
         work.c = direct ? product.out + first * height * product.n_out + panel * kPanel : sums;
         work.stride = direct ? product.n_out : count * kPanel;
         choose_tiles(n, count)(work);
         if (!direct) {
-          product.write(sums, count * kPanel, first * height, min64(n * height, rows - first * height), panel * kPanel,
-                        count * kPanel);
+          product.write(sums, count * kPanel, first * height, min64(n * height, rows - first * height),
+                        panel * kPanel, count * kPanel);
         }
       }
     }
@@ -424,8 +432,8 @@ int32_t matmul_tiles(sjd2_stream stream, const Product& product, const uint16_t*
 }  // namespace
 
 int32_t matmul_f32(sjd2_stream stream, float* out, const float* x, const float* w, const float* bias,
-                   const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t n_out, int64_t n_in,
-                   int32_t accumulate) {
+                   const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t n_out,
+                   int64_t n_in, int32_t accumulate) {
   Product product = {out, bias, {}, n_out, n_in, accumulate};
   const int32_t found = find_live_rows(stream, &product.live, sequences, batch, max_window);
   if (found != SJD2_OK || product.live.count == 0) return found;
@@ -433,8 +441,8 @@ int32_t matmul_f32(sjd2_stream stream, float* out, const float* x, const float* 
 }
 
 int32_t matmul_bf16(sjd2_stream stream, float* out, const uint16_t* x, const uint16_t* w, const float* bias,
-                    const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t n_out, int64_t n_in,
-                    int32_t accumulate) {
+                    const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t n_out,
+                    int64_t n_in, int32_t accumulate) {
   Product product = {out, bias, {}, n_out, n_in, accumulate};
   const int32_t found = find_live_rows(stream, &product.live, sequences, batch, max_window);
   if (found != SJD2_OK || product.live.count == 0) return found;

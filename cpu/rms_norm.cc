@@ -1,11 +1,12 @@
+#include <cmath>
+
 #include "rows.h"
 #include "vec.h"
 
-#include <cmath>
-
 namespace sjd2::SJD2_ISA {
 
-// 1 / sqrt(mean(x^2) + eps). Four accumulators hide the latency of the sum; their order is that of the row alone.
+// 1 / sqrt(mean(x^2) + eps). Four accumulators hide the latency of the sum; their order is that of the row
+// alone.
 static inline float inverse_rms(const float* x, int64_t hidden, float eps) {
   vf sums[4] = {};
   int64_t i = 0;
@@ -24,8 +25,9 @@ static inline float inverse_rms(const float* x, int64_t hidden, float eps) {
 }
 
 template <typename T>
-static int32_t rms_norm(sjd2_stream stream, T* out, const float* x, const float* weight, const sjd2_sequence* sequences,
-                        int64_t batch, int64_t max_window, int64_t hidden, float eps) {
+static int32_t rms_norm(sjd2_stream stream, T* out, const float* x, const float* weight,
+                        const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden,
+                        float eps) {
   return for_live_rows(stream, sequences, batch, max_window, hidden, [&](int64_t r) {
     const float* source = x + r * hidden;
     T* target = out + r * hidden;
@@ -38,17 +40,20 @@ static int32_t rms_norm(sjd2_stream stream, T* out, const float* x, const float*
 }
 
 int32_t rms_norm_f32(sjd2_stream stream, float* out, const float* x, const float* weight,
-                     const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden, float eps) {
+                     const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden,
+                     float eps) {
   return rms_norm(stream, out, x, weight, sequences, batch, max_window, hidden, eps);
 }
 
 int32_t rms_norm_bf16(sjd2_stream stream, uint16_t* out, const float* x, const float* weight,
-                      const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden, float eps) {
+                      const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden,
+                      float eps) {
   return rms_norm(stream, out, x, weight, sequences, batch, max_window, hidden, eps);
 }
 
 int32_t rms_norm_add_f32(sjd2_stream stream, float* x, const float* delta, const float* weight,
-                         const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden, float eps) {
+                         const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t hidden,
+                         float eps) {
   return for_live_rows(stream, sequences, batch, max_window, hidden, [&](int64_t r) {
     const float* source = delta + r * hidden;
     float* target = x + r * hidden;

@@ -1,7 +1,7 @@
+#include <cmath>
+
 #include "rows.h"
 #include "vec.h"
-
-#include <cmath>
 
 namespace sjd2::SJD2_ISA {
 
@@ -52,10 +52,11 @@ static inline void rotate(T* out, const float* in, const float* partner, const f
 }
 
 template <typename T>
-static int32_t rope_append(sjd2_stream stream, T* q, T* k_cache, T* v_cache, const float* qkv, const float* q_weight,
-                           const float* q_bias, const float* k_weight, const float* k_bias, const float* rope,
-                           const sjd2_sequence* sequences, int64_t batch, int64_t max_window, int64_t kv_capacity,
-                           int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_rows, int64_t k_rows,
+static int32_t rope_append(sjd2_stream stream, T* q, T* k_cache, T* v_cache, const float* qkv,
+                           const float* q_weight, const float* q_bias, const float* k_weight,
+                           const float* k_bias, const float* rope, const sjd2_sequence* sequences,
+                           int64_t batch, int64_t max_window, int64_t kv_capacity, int64_t n_heads,
+                           int64_t n_kv_heads, int64_t head_dim, int64_t q_rows, int64_t k_rows,
                            int64_t rope_len, int32_t pairs, float norm_eps) {
   const int64_t heads = n_heads + 2 * n_kv_heads;
   const int64_t half = head_dim / 2;
@@ -106,21 +107,25 @@ static int32_t rope_append(sjd2_stream stream, T* q, T* k_cache, T* v_cache, con
 }
 
 int32_t rope_append_f32(sjd2_stream stream, float* q, float* k_cache, float* v_cache, const float* qkv,
-                        const float* q_weight, const float* q_bias, const float* k_weight, const float* k_bias,
-                        const float* rope, const sjd2_sequence* sequences, int64_t batch, int64_t max_window,
-                        int64_t kv_capacity, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_rows,
-                        int64_t k_rows, int64_t rope_len, int32_t pairs, float norm_eps) {
-  return rope_append(stream, q, k_cache, v_cache, qkv, q_weight, q_bias, k_weight, k_bias, rope, sequences, batch,
-                     max_window, kv_capacity, n_heads, n_kv_heads, head_dim, q_rows, k_rows, rope_len, pairs, norm_eps);
+                        const float* q_weight, const float* q_bias, const float* k_weight,
+                        const float* k_bias, const float* rope, const sjd2_sequence* sequences, int64_t batch,
+                        int64_t max_window, int64_t kv_capacity, int64_t n_heads, int64_t n_kv_heads,
+                        int64_t head_dim, int64_t q_rows, int64_t k_rows, int64_t rope_len, int32_t pairs,
+                        float norm_eps) {
+  return rope_append(stream, q, k_cache, v_cache, qkv, q_weight, q_bias, k_weight, k_bias, rope, sequences,
+                     batch, max_window, kv_capacity, n_heads, n_kv_heads, head_dim, q_rows, k_rows, rope_len,
+                     pairs, norm_eps);
 }
 
-int32_t rope_append_bf16(sjd2_stream stream, uint16_t* q, uint16_t* k_cache, uint16_t* v_cache, const float* qkv,
-                         const float* q_weight, const float* q_bias, const float* k_weight, const float* k_bias,
-                         const float* rope, const sjd2_sequence* sequences, int64_t batch, int64_t max_window,
-                         int64_t kv_capacity, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_rows,
-                         int64_t k_rows, int64_t rope_len, int32_t pairs, float norm_eps) {
-  return rope_append(stream, q, k_cache, v_cache, qkv, q_weight, q_bias, k_weight, k_bias, rope, sequences, batch,
-                     max_window, kv_capacity, n_heads, n_kv_heads, head_dim, q_rows, k_rows, rope_len, pairs, norm_eps);
+int32_t rope_append_bf16(sjd2_stream stream, uint16_t* q, uint16_t* k_cache, uint16_t* v_cache,
+                         const float* qkv, const float* q_weight, const float* q_bias, const float* k_weight,
+                         const float* k_bias, const float* rope, const sjd2_sequence* sequences,
+                         int64_t batch, int64_t max_window, int64_t kv_capacity, int64_t n_heads,
+                         int64_t n_kv_heads, int64_t head_dim, int64_t q_rows, int64_t k_rows,
+                         int64_t rope_len, int32_t pairs, float norm_eps) {
+  return rope_append(stream, q, k_cache, v_cache, qkv, q_weight, q_bias, k_weight, k_bias, rope, sequences,
+                     batch, max_window, kv_capacity, n_heads, n_kv_heads, head_dim, q_rows, k_rows, rope_len,
+                     pairs, norm_eps);
 }
 
 }  // namespace sjd2::SJD2_ISA

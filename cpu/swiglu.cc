@@ -4,8 +4,8 @@
 namespace sjd2::SJD2_ISA {
 
 template <typename T>
-static int32_t swiglu(sjd2_stream stream, T* out, const float* gate_up, const sjd2_sequence* sequences, int64_t batch,
-                      int64_t max_window, int64_t intermediate) {
+static int32_t swiglu(sjd2_stream stream, T* out, const float* gate_up, const sjd2_sequence* sequences,
+                      int64_t batch, int64_t max_window, int64_t intermediate) {
   return for_live_rows(stream, sequences, batch, max_window, 4 * intermediate, [&](int64_t r) {
     const float* gate = gate_up + r * 2 * intermediate;
     const float* up = gate + intermediate;
@@ -17,8 +17,8 @@ static int32_t swiglu(sjd2_stream stream, T* out, const float* gate_up, const sj
   });
 }
 
-int32_t swiglu_f32(sjd2_stream stream, float* out, const float* gate_up, const sjd2_sequence* sequences, int64_t batch,
-                   int64_t max_window, int64_t intermediate) {
+int32_t swiglu_f32(sjd2_stream stream, float* out, const float* gate_up, const sjd2_sequence* sequences,
+                   int64_t batch, int64_t max_window, int64_t intermediate) {
   return swiglu(stream, out, gate_up, sequences, batch, max_window, intermediate);
 }
 

@@ -18,8 +18,9 @@
 
 namespace {
 
-// How long an idle thread spins before it parks. A parked thread costs its next task about 50 us of wake-up, a decode
-// step leaves it idle for a few microseconds between operations, and a core spun on for longer is missed elsewhere.
+// How long an idle thread spins before it parks. A parked thread costs its next task about 50 us of wake-up,
+// a decode step leaves it idle for a few microseconds between operations, and a core spun on for longer is
+// missed elsewhere.
 constexpr std::chrono::microseconds kSpin{60};
 constexpr int kSpinsPerClockRead = 32;
 
@@ -48,7 +49,8 @@ class Buffer {
 
   void* reserve(int64_t bytes) {
     if (bytes <= size_) return data_;
-    // Growth by half at least, so that a window that widens by one row at a time does not reallocate at every pass.
+    // Growth by half at least, so that a window that widens by one row at a time does not reallocate at every
+    // pass.
     const int64_t wanted = sjd2::round_up(sjd2::max64(bytes, size_ + size_ / 2), 4096);
     void* grown = std::aligned_alloc(4096, static_cast<size_t>(wanted));
     if (grown == nullptr) return nullptr;
@@ -69,9 +71,10 @@ struct alignas(64) ThreadScratch {
 
 }  // namespace
 
-// A job is a generation of `ticket`: its upper half counts jobs, its lower half the tasks nobody has taken yet. Taking a
-// task is one compare-and-swap, so a thread that comes late, still looking at an older job, cannot take a task of it, and
-// the caller need not wait for threads that never woke: it waits for the tasks to be finished, not for the threads.
+// A job is a generation of `ticket`: its upper half counts jobs, its lower half the tasks nobody has taken
+// yet. Taking a task is one compare-and-swap, so a thread that comes late, still looking at an older job,
+// cannot take a task of it, and the caller need not wait for threads that never woke: it waits for the tasks
+// to be finished, not for the threads.
 struct sjd2_stream_t {
   explicit sjd2_stream_t(int64_t n) : n_threads(n), scratch(static_cast<size_t>(n)) {}
 
@@ -94,7 +97,8 @@ struct sjd2_stream_t {
   void work_off(uint32_t generation) {
     uint64_t seen = ticket.load(std::memory_order_acquire);
     while (static_cast<uint32_t>(seen >> 32) == generation && static_cast<uint32_t>(seen) != 0) {
-      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire)) continue;
+      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        continue;
       function(context, n_tasks - static_cast<int64_t>(static_cast<uint32_t>(seen)));
       finished.fetch_add(1, std::memory_order_acq_rel);
       seen = ticket.load(std::memory_order_acquire);
@@ -124,8 +128,8 @@ struct sjd2_stream_t {
       }
     } while (std::chrono::steady_clock::now() < deadline);
     std::unique_lock<std::mutex> lock(mutex);
-    // Sequentially consistent with the publication in run: either this thread sees the new job, or the caller sees it
-    // parked and takes the mutex to wake it.
+    // Sequentially consistent with the publication in run: either this thread sees the new job, or the caller
+    // sees it parked and takes the mutex to wake it.
     parked.fetch_add(1);
     uint32_t generation = done;
     wake.wait(lock, [&] {
@@ -144,13 +148,16 @@ struct sjd2_stream_t {
     const auto generation = static_cast<uint32_t>(ticket.load(std::memory_order_relaxed) >> 32) + 1;
     ticket.store(static_cast<uint64_t>(generation) << 32 | static_cast<uint64_t>(n));
     if (parked.load() > 0) {
-      { std::lock_guard<std::mutex> lock(mutex); }
+      {
+        std::lock_guard<std::mutex> lock(mutex);
+      }
       wake.notify_all();
     }
     inside_task = true;
     work_off(generation);
     inside_task = false;
-    // The last tasks are running elsewhere. On a machine with more threads than cores their thread may not be: yield.
+    // The last tasks are running elsewhere. On a machine with more threads than cores their thread may not
+    // be: yield.
     for (int spins = 0; finished.load(std::memory_order_acquire) != n; ++spins) {
       if (spins < 4096) {
         relax();
@@ -188,7 +195,9 @@ void* thread_scratch(sjd2_stream stream, int64_t thread, int64_t bytes) {
   return stream->scratch[static_cast<size_t>(thread)].buffer.reserve(bytes);
 }
 
-void* call_scratch(sjd2_stream stream, int64_t slot, int64_t bytes) { return stream->slots[slot].reserve(bytes); }
+void* call_scratch(sjd2_stream stream, int64_t slot, int64_t bytes) {
+  return stream->slots[slot].reserve(bytes);
+}
 
 void run_tasks(sjd2_stream stream, int64_t n_tasks, TaskFunction function, void* context) {
   if (n_tasks <= 0) return;
@@ -199,7 +208,8 @@ void run_tasks(sjd2_stream stream, int64_t n_tasks, TaskFunction function, void*
   stream->run(n_tasks, function, context);
 }
 
-int32_t find_live_rows(sjd2_stream stream, LiveRows* live, const sjd2_sequence* sequences, int64_t batch, int64_t max_window) {
+int32_t find_live_rows(sjd2_stream stream, LiveRows* live, const sjd2_sequence* sequences, int64_t batch,
+                       int64_t max_window) {
   live->index = nullptr;
   live->count = batch * max_window;
   if (sequences == nullptr) return SJD2_OK;
@@ -207,14 +217,16 @@ int32_t find_live_rows(sjd2_stream stream, LiveRows* live, const sjd2_sequence* 
   for (int64_t b = 0; b < batch; ++b) {
     const int64_t rows = sequences[b].rows;
     if (rows < 0 || rows > max_window) {
-      return fail(SJD2_BAD_ARGUMENT, "sequence %lld has %lld rows, expected 0..max_window=%lld", static_cast<long long>(b),
-                  static_cast<long long>(rows), static_cast<long long>(max_window));
+      return fail(SJD2_BAD_ARGUMENT, "sequence %lld has %lld rows, expected 0..max_window=%lld",
+                  static_cast<long long>(b), static_cast<long long>(rows),
+                  static_cast<long long>(max_window));
     }
     count += rows;
   }
   if (count == live->count) return SJD2_OK;
   auto* index = static_cast<int32_t*>(call_scratch(stream, kRowSlot, max64(count, 1) * 4));
-  if (index == nullptr) return fail(SJD2_OUT_OF_MEMORY, "no memory for the list of %lld rows", static_cast<long long>(count));
+  if (index == nullptr)
+    return fail(SJD2_OUT_OF_MEMORY, "no memory for the list of %lld rows", static_cast<long long>(count));
   int64_t next = 0;
   for (int64_t b = 0; b < batch; ++b) {
     for (int32_t w = 0; w < sequences[b].rows; ++w) index[next++] = static_cast<int32_t>(b * max_window + w);
@@ -240,7 +252,8 @@ SJD2_EXPORT const char* sjd2_last_error(void) { return error_text; }
 SJD2_EXPORT int32_t sjd2_stream_create(sjd2_stream* out, int32_t threads, void* native) {
   if (out == nullptr) return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_create: out is NULL");
   *out = nullptr;
-  if (native != nullptr) return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_create: the CPU library takes no native stream");
+  if (native != nullptr)
+    return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_create: the CPU library takes no native stream");
   if (threads > kMaxThreads) {
     return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_create: %d threads, expected at most %lld", threads,
                       static_cast<long long>(kMaxThreads));
@@ -256,8 +269,8 @@ SJD2_EXPORT int32_t sjd2_stream_create(sjd2_stream* out, int32_t threads, void* 
   } catch (const std::exception& failure) {
     if (stream != nullptr) stream->close();
     delete stream;
-    return sjd2::fail(SJD2_OUT_OF_MEMORY, "stream_create: %lld threads could not be started: %s", static_cast<long long>(n),
-                      failure.what());
+    return sjd2::fail(SJD2_OUT_OF_MEMORY, "stream_create: %lld threads could not be started: %s",
+                      static_cast<long long>(n), failure.what());
   }
   sjd2::streams_changed(1);
   *out = stream;
@@ -265,7 +278,8 @@ SJD2_EXPORT int32_t sjd2_stream_create(sjd2_stream* out, int32_t threads, void* 
 }
 
 SJD2_EXPORT int32_t sjd2_stream_threads(sjd2_stream stream, int32_t* out) {
-  if (stream == nullptr || out == nullptr) return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_threads: an argument is NULL");
+  if (stream == nullptr || out == nullptr)
+    return sjd2::fail(SJD2_BAD_ARGUMENT, "stream_threads: an argument is NULL");
   *out = static_cast<int32_t>(stream->n_threads);
   return SJD2_OK;
 }

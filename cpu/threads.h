@@ -1,4 +1,5 @@
-// A stream of the CPU library: a pool of threads that spin briefly, then park, and scratch memory that only grows.
+// A stream of the CPU library: a pool of threads that spin briefly, then park, and scratch memory that only
+// grows.
 #ifndef SJD2_CPU_THREADS_H
 #define SJD2_CPU_THREADS_H
 
@@ -15,20 +16,20 @@ int64_t thread_count(sjd2_stream stream);
 // Index of the running thread within the stream's pool: 0 is the caller.
 int64_t thread_index();
 
-// Scratch of one thread of the stream, 64-byte aligned and at least `bytes` large, or NULL if memory is short. It keeps
-// what it held until it grows, and stays valid until the next call for the same thread.
+// Scratch of one thread of the stream, 64-byte aligned and at least `bytes` large, or NULL if memory is
+// short. It keeps what it held until it grows, and stays valid until the next call for the same thread.
 void* thread_scratch(sjd2_stream stream, int64_t thread, int64_t bytes);
 
-// Scratch that belongs to the call as a whole; taken by the caller before its parallel_for, under the same rules.
-// Slots 0..7; an operation uses any of them, nothing survives the operation.
+// Scratch that belongs to the call as a whole; taken by the caller before its parallel_for, under the same
+// rules. Slots 0..7; an operation uses any of them, nothing survives the operation.
 void* call_scratch(sjd2_stream stream, int64_t slot, int64_t bytes);
 
 using TaskFunction = void (*)(void* context, int64_t task);
 void run_tasks(sjd2_stream stream, int64_t n_tasks, TaskFunction function, void* context);
 
-// f(task) for every task in [0, n_tasks), in no particular order, on all threads of the stream; returns when all are done.
-// Tasks are handed out one at a time in ascending order, so make each worth some microseconds. Which thread runs a task
-// must not show in its result. Allocates nothing.
+// f(task) for every task in [0, n_tasks), in no particular order, on all threads of the stream; returns when
+// all are done. Tasks are handed out one at a time in ascending order, so make each worth some microseconds.
+// Which thread runs a task must not show in its result. Allocates nothing.
 template <typename F>
 inline void parallel_for(sjd2_stream stream, int64_t n_tasks, F&& f) {
   using Body = std::remove_reference_t<F>;
@@ -49,7 +50,9 @@ struct Part {
   int64_t begin;
   int64_t end;
 };
-static inline Part part_of(int64_t items, int64_t i, int64_t n) { return {items * i / n, items * (i + 1) / n}; }
+static inline Part part_of(int64_t items, int64_t i, int64_t n) {
+  return {items * i / n, items * (i + 1) / n};
+}
 
 }  // namespace sjd2
 

@@ -8,11 +8,12 @@
 
 namespace sjd2::SJD2_ISA {
 
-// GCC declares that these intrinsics read the pointer, not what it points to: stores before them would be dropped or moved.
+// GCC declares that these intrinsics read the pointer, not what it points to: stores before them would be
+// dropped or moved.
 SJD2_INLINE void publish(const void* memory) { asm volatile("" : : "r"(memory) : "memory"); }
 
-// Tiles 0..5 hold sums and tile 6 the left factor, all of `rows` rows; tile 7 holds 16 pairs of the right factor.
-// Lives as long as a task: configured tiles slow down a thread's context switches.
+// Tiles 0..5 hold sums and tile 6 the left factor, all of `rows` rows; tile 7 holds 16 pairs of the right
+// factor. Lives as long as a task: configured tiles slow down a thread's context switches.
 class Tiles {
  public:
   explicit Tiles(int64_t rows) {

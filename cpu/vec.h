@@ -1,8 +1,8 @@
 // Vectors of f32, as wide as the instruction set has them, with partial loads and stores for tails.
 //
-// Everything here is in namespace SJD2_ISA (see common.h). A multiplication is fused with an addition only by fmadd():
-// the sources are built with -ffp-contract=off, so that an element's value never depends on whether the compiler saw it
-// in a vector body or in a tail.
+// Everything here is in namespace SJD2_ISA (see common.h). A multiplication is fused with an addition only by
+// fmadd(): the sources are built with -ffp-contract=off, so that an element's value never depends on whether
+// the compiler saw it in a vector body or in a tail.
 #ifndef SJD2_CPU_VEC_H
 #define SJD2_CPU_VEC_H
 
@@ -54,7 +54,9 @@ SJD2_INLINE void store(uint16_t* p, vf v) { *reinterpret_cast<vh_unaligned*>(p) 
 #if defined(__AVX512F__)
 SJD2_INLINE __mmask16 first_lanes(int64_t n) { return static_cast<__mmask16>((1u << n) - 1u); }
 SJD2_INLINE vf load_first(const float* p, int64_t n) { return (vf)_mm512_maskz_loadu_ps(first_lanes(n), p); }
-SJD2_INLINE void store_first(float* p, vf v, int64_t n) { _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v); }
+SJD2_INLINE void store_first(float* p, vf v, int64_t n) {
+  _mm512_mask_storeu_ps(p, first_lanes(n), (__m512)v);
+}
 SJD2_INLINE vf load_first(const uint16_t* p, int64_t n) {
   return widen((vh)_mm256_maskz_loadu_epi16(first_lanes(n), p));
 }
@@ -175,8 +177,9 @@ SJD2_INLINE void transpose(vf (&rows)[kLanes]) {
 }
 
 // e^x within 2 ulp: 0 below -87.33, infinity above 88.73, NaN for NaN.
-// Below -87.33 the result would be subnormal, and a vector with one subnormal result takes some hundred cycles.
-// x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r), q of degree 4 fitted at Chebyshev nodes (1.1e-8).
+// Below -87.33 the result would be subnormal, and a vector with one subnormal result takes some hundred
+// cycles. x = n ln 2 + r with |r| <= ln 2 / 2, and e^r = 1 + r + r^2 q(r), q of degree 4 fitted at Chebyshev
+// nodes (1.1e-8).
 SJD2_INLINE vf exp(vf x) {
   // In this order a NaN passes both.
   const vf clamped = max(splat(-87.33f), min(splat(89.0f), x));

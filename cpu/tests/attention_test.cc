@@ -6,14 +6,15 @@ using namespace sjd2::test;
 namespace {
 
 int32_t call_attention(sjd2_stream s, float* out, const float* q, const float* k, const float* v,
-                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity, int64_t heads,
-                       int64_t kv_heads, int64_t head_dim, float scale) {
+                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity,
+                       int64_t heads, int64_t kv_heads, int64_t head_dim, float scale) {
   return sjd2_attention_f32(s, out, q, k, v, sequences, batch, m, capacity, heads, kv_heads, head_dim, scale);
 }
 int32_t call_attention(sjd2_stream s, uint16_t* out, const uint16_t* q, const uint16_t* k, const uint16_t* v,
-                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity, int64_t heads,
-                       int64_t kv_heads, int64_t head_dim, float scale) {
-  return sjd2_attention_bf16(s, out, q, k, v, sequences, batch, m, capacity, heads, kv_heads, head_dim, scale);
+                       const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t capacity,
+                       int64_t heads, int64_t kv_heads, int64_t head_dim, float scale) {
+  return sjd2_attention_bf16(s, out, q, k, v, sequences, batch, m, capacity, heads, kv_heads, head_dim,
+                             scale);
 }
 
 struct Shape {
@@ -26,8 +27,9 @@ void check_case(sjd2_stream stream, const Shape& shape, double spread, uint64_t 
   const auto batch = static_cast<int64_t>(shape.sequences.size());
   const int64_t d = shape.head_dim, group = shape.heads / shape.kv_heads, m = shape.max_window;
   char name[128];
-  std::snprintf(name, sizeof name, "attention %s, %lld/%lld heads of %lld, window %lld, batch %lld, seed %llu",
-                dtype_name<T>(), static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
+  std::snprintf(name, sizeof name,
+                "attention %s, %lld/%lld heads of %lld, window %lld, batch %lld, seed %llu", dtype_name<T>(),
+                static_cast<long long>(shape.heads), static_cast<long long>(shape.kv_heads),
                 static_cast<long long>(d), static_cast<long long>(m), static_cast<long long>(batch),
                 static_cast<unsigned long long>(seed));
   Random random(seed);
@@ -50,8 +52,8 @@ void check_case(sjd2_stream stream, const Shape& shape, double spread, uint64_t 
     }
   }
   const auto scale = static_cast<float>(1.0 / std::sqrt(static_cast<double>(d)));
-  if (!ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), sequences.data(), batch, m, capacity,
-                         shape.heads, shape.kv_heads, d, scale),
+  if (!ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), sequences.data(), batch, m,
+                         capacity, shape.heads, shape.kv_heads, d, scale),
           name)) {
     return;
   }
@@ -109,11 +111,12 @@ void check_case(sjd2_stream stream, const Shape& shape, double spread, uint64_t 
     just.kv_len = s.kv_len + static_cast<int32_t>(w);
     just.rows = 1;
     ok(call_attention(stream, alone.data(), q.data() + r * shape.heads * d,
-                      k.data() + b * capacity * shape.kv_heads * d, v.data() + b * capacity * shape.kv_heads * d, &just,
-                      1, 1, capacity, shape.heads, shape.kv_heads, d, scale),
+                      k.data() + b * capacity * shape.kv_heads * d,
+                      v.data() + b * capacity * shape.kv_heads * d, &just, 1, 1, capacity, shape.heads,
+                      shape.kv_heads, d, scale),
        name);
-    rows_agree &=
-        std::memcmp(alone.data(), out.data() + r * shape.heads * d, static_cast<size_t>(shape.heads * d) * sizeof(T)) == 0;
+    rows_agree &= std::memcmp(alone.data(), out.data() + r * shape.heads * d,
+                              static_cast<size_t>(shape.heads * d) * sizeof(T)) == 0;
   }
   expect(parity.holds(), "%s: error %g, allowed %g", name, parity.error(), parity.allowed());
   expect(dead_rows_kept, "%s: a row that is not live was written", name);
@@ -149,14 +152,49 @@ void check_constant(sjd2_stream stream) {
   k.fill_normal(random);
   for (int64_t i = 0; i < v.size(); ++i) v[i] = narrow<T>(0.5f + static_cast<float>(i % kDim));
   const sjd2_sequence sequence = {kBefore, kRows, 0, -1};
-  ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), &sequence, 1, kRows, kCapacity, kHeads, kHeads,
-                    kDim, 0.125f),
+  ok(call_attention(stream, out.data(), q.data(), k.data(), v.data(), &sequence, 1, kRows, kCapacity, kHeads,
+                    kHeads, kDim, 0.125f),
      "attention");
   for (int64_t i = 0; i < out.size(); ++i) {
     const double want = 0.5 + static_cast<double>(i % kDim), got = widen(out[i]);
     const double ulps = std::is_same_v<T, float> ? 1e-5 : 0x1p-7;
-    expect(std::fabs(got - want) <= ulps * want, "attention %s over constant v: %g, expected %g", dtype_name<T>(), got,
-           want);
+    expect(std::fabs(got - want) <= ulps * want, "attention %s over constant v: %g, expected %g",
+           dtype_name<T>(), got, want);
+  }
+}
+
+// A value that is not finite reaches the rows that see it and no other.
+template <typename T>
+void check_infinite(sjd2_stream stream) {
+  constexpr int64_t kDim = 64, kRows = 20, kBad = 7;
+  for (const int32_t before : {0, 60, 130}) {
+    const int64_t capacity = before + kRows;
+    Random random(static_cast<uint64_t>(before) + 1);
+    Guarded<T> q(kRows * kDim), k(capacity * kDim), v(capacity * kDim), clean(kRows * kDim),
+        out(kRows * kDim);
+    q.fill_normal(random);
+    k.fill_normal(random);
+    v.fill_normal(random);
+    const sjd2_sequence sequence = {before, kRows, 0, -1};
+    const auto run = [&](Guarded<T>& target) {
+      ok(call_attention(stream, target.data(), q.data(), k.data(), v.data(), &sequence, 1, kRows, capacity, 1,
+                        1, kDim, 0.125f),
+         "attention");
+    };
+    run(clean);
+    v[(before + kBad) * kDim + 3] = narrow<T>(INFINITY);
+    v[(before + kBad) * kDim + 5] = narrow<T>(NAN);
+    run(out);
+    const bool same =
+        std::memcmp(out.data(), clean.data(), static_cast<size_t>(kBad * kDim) * sizeof(T)) == 0;
+    bool seen = true;
+    for (int64_t r = kBad; r < kRows; ++r) {
+      seen &= !std::isfinite(widen(out[r * kDim + 3])) && std::isnan(widen(out[r * kDim + 5])) &&
+              std::isfinite(widen(out[r * kDim + 4]));
+    }
+    expect(same && seen,
+           "attention %s, infinite value behind %d entries: earlier rows kept %d, later rows show it %d",
+           dtype_name<T>(), before, same, seen);
   }
 }
 
@@ -168,6 +206,8 @@ int main() {
     check_all<uint16_t>(stream);
     check_constant<float>(stream);
     check_constant<uint16_t>(stream);
+    check_infinite<float>(stream);
+    check_infinite<uint16_t>(stream);
   });
   return finish("attention");
 }

@@ -1,4 +1,5 @@
-// What the tests of libsjd2_cpu share: seeded numbers, guarded buffers, tolerances, and a count of what failed.
+// What the tests of libsjd2_cpu share: seeded numbers, guarded buffers, tolerances, and a count of what
+// failed.
 #ifndef SJD2_CPU_TESTS_CHECK_H
 #define SJD2_CPU_TESTS_CHECK_H
 
@@ -128,7 +129,8 @@ class Guarded {
 
  private:
   static constexpr int64_t kBand = 80;
-  static constexpr unsigned char kPattern = 0xE7;  // as f32 or bf16 a huge negative number: it shows if it is read
+  static constexpr unsigned char kPattern =
+      0xE7;  // as f32 or bf16 a huge negative number: it shows if it is read
   int64_t n_;
   size_t offset_;
   std::vector<T> all_;
@@ -160,7 +162,8 @@ class Parity {
       return;
     }
     error_ = std::fmax(error_, std::fabs(value - exact));
-    naive_ = std::fmax(naive_, std::fabs(static_cast<double>(widen(narrow<T>(static_cast<float>(naive)))) - exact));
+    naive_ = std::fmax(naive_,
+                       std::fabs(static_cast<double>(widen(narrow<T>(static_cast<float>(naive)))) - exact));
     largest_ = std::fmax(largest_, std::fabs(exact));
   }
   bool holds() const { return error_ <= allowed(); }
@@ -205,7 +208,8 @@ inline std::vector<std::string> available_sets() {
   return sets;
 }
 
-// Runs `body(stream)` on every available instruction set, with 1 and 3 threads (more than the cores of a small machine).
+// Runs `body(stream)` on every available instruction set, with 1 and 3 threads (more than the cores of a
+// small machine).
 template <typename Body>
 void on_every_set(Body&& body) {
   for (const std::string& set : available_sets()) {

@@ -6,17 +6,19 @@ using namespace sjd2::test;
 namespace {
 
 int32_t call_matmul(sjd2_stream s, float* out, const float* x, const float* w, const float* bias,
-                    const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t n, int64_t k, int32_t acc) {
+                    const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t n, int64_t k,
+                    int32_t acc) {
   return sjd2_matmul_f32(s, out, x, w, bias, sequences, batch, m, n, k, acc);
 }
 int32_t call_matmul(sjd2_stream s, float* out, const uint16_t* x, const uint16_t* w, const float* bias,
-                    const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t n, int64_t k, int32_t acc) {
+                    const sjd2_sequence* sequences, int64_t batch, int64_t m, int64_t n, int64_t k,
+                    int32_t acc) {
   return sjd2_matmul_bf16(s, out, x, w, bias, sequences, batch, m, n, k, acc);
 }
 
 template <typename T>
-void check_case(sjd2_stream stream, int64_t batch, int64_t max_window, int64_t n_out, int64_t n_in, bool with_bias,
-                bool accumulate, bool all_live, uint64_t seed) {
+void check_case(sjd2_stream stream, int64_t batch, int64_t max_window, int64_t n_out, int64_t n_in,
+                bool with_bias, bool accumulate, bool all_live, uint64_t seed) {
   char name[128];
   std::snprintf(name, sizeof name, "matmul %s %lldx%lld rows, %lld x %lld, bias %d, accumulate %d, seed %llu",
                 dtype_name<T>(), static_cast<long long>(batch), static_cast<long long>(max_window),
@@ -41,15 +43,15 @@ void check_case(sjd2_stream stream, int64_t batch, int64_t max_window, int64_t n
   // In two parts that meet inside a panel, as q, k and v do.
   const int64_t first = n_out / 3;
   ok(sjd2_pack_weights(stream, packed.data(), w.data(), 0, first, n_out, n_in, dtype<T>(), dtype<T>()), name);
-  ok(sjd2_pack_weights(stream, packed.data(), w.data() + first * n_in, first, n_out - first, n_out, n_in, dtype<T>(),
-                       dtype<T>()),
+  ok(sjd2_pack_weights(stream, packed.data(), w.data() + first * n_in, first, n_out - first, n_out, n_in,
+                       dtype<T>(), dtype<T>()),
      name);
   if (accumulate) {
     for (int64_t i = 0; i < rows * n_out; ++i) out[i] = before[i];
   }
   const sjd2_sequence* state = all_live ? nullptr : sequences.data();
-  if (!ok(call_matmul(stream, out.data(), x.data(), packed.data(), with_bias ? bias.data() : nullptr, state, batch,
-                      max_window, n_out, n_in, accumulate),
+  if (!ok(call_matmul(stream, out.data(), x.data(), packed.data(), with_bias ? bias.data() : nullptr, state,
+                      batch, max_window, n_out, n_in, accumulate),
           name)) {
     return;
   }
@@ -58,7 +60,8 @@ void check_case(sjd2_stream stream, int64_t batch, int64_t max_window, int64_t n
   for (int64_t r = 0; r < rows; ++r) {
     if (r % max_window >= sequences[static_cast<size_t>(r / max_window)].rows) {
       for (int64_t n = 0; n < n_out; ++n) {
-        dead_rows_kept &= accumulate ? out[r * n_out + n] == before[r * n_out + n] : out.untouched(r * n_out + n);
+        dead_rows_kept &=
+            accumulate ? out[r * n_out + n] == before[r * n_out + n] : out.untouched(r * n_out + n);
       }
       continue;
     }
@@ -74,8 +77,8 @@ void check_case(sjd2_stream stream, int64_t batch, int64_t max_window, int64_t n
     }
     // The row by itself has the same bits.
     for (int64_t n = 0; n < n_out; ++n) alone[n] = accumulate ? before[r * n_out + n] : 0.0f;
-    ok(call_matmul(stream, alone.data(), x.data() + r * n_in, packed.data(), with_bias ? bias.data() : nullptr, nullptr,
-                   1, 1, n_out, n_in, accumulate),
+    ok(call_matmul(stream, alone.data(), x.data() + r * n_in, packed.data(),
+                   with_bias ? bias.data() : nullptr, nullptr, 1, 1, n_out, n_in, accumulate),
        name);
     rows_agree &= std::memcmp(alone.data(), out.data() + r * n_out, static_cast<size_t>(n_out) * 4) == 0;
   }
@@ -120,13 +123,16 @@ void check_nan_stays(sjd2_stream stream) {
   int64_t elements = 0;
   ok(sjd2_packed_elements(&elements, kOut, kIn, dtype<T>()), "packed_elements");
   Aligned<T> packed(elements);
-  ok(sjd2_pack_weights(stream, packed.data(), w.data(), 0, kOut, kOut, kIn, dtype<T>(), dtype<T>()), "pack_weights");
-  ok(call_matmul(stream, out.data(), x.data(), packed.data(), nullptr, nullptr, 1, kRows, kOut, kIn, 0), "matmul");
+  ok(sjd2_pack_weights(stream, packed.data(), w.data(), 0, kOut, kOut, kIn, dtype<T>(), dtype<T>()),
+     "pack_weights");
+  ok(call_matmul(stream, out.data(), x.data(), packed.data(), nullptr, nullptr, 1, kRows, kOut, kIn, 0),
+     "matmul");
   for (int64_t r = 0; r < kRows; ++r) {
     for (int64_t n = 0; n < kOut; ++n) {
       const float value = out[r * kOut + n];
       const bool right = r == 3 ? std::isnan(value) : r == 5 ? std::isinf(value) : std::isfinite(value);
-      expect(right, "matmul %s: row %d holds %g", dtype_name<T>(), static_cast<int>(r), static_cast<double>(value));
+      expect(right, "matmul %s: row %d holds %g", dtype_name<T>(), static_cast<int>(r),
+             static_cast<double>(value));
     }
   }
 }

@@ -25,11 +25,11 @@ std::vector<sjd2_sequence> ragged(int64_t batch, int64_t max_window, Random& ran
   return sequences;
 }
 
-// Runs `op(out, x, sequences, batch, max_window)` on ragged rows of `in_width` and compares each live row with `exact` and
-// `naive`, functions of (row of x, index). Then runs each row alone: the same bits.
+// Runs `op(out, x, sequences, batch, max_window)` on ragged rows of `in_width` and compares each live row
+// with `exact` and `naive`, functions of (row of x, index). Then runs each row alone: the same bits.
 template <typename T, typename Op, typename Exact, typename Naive>
-void check_rows_op(const char* what, int64_t in_width, int64_t out_width, double spread, uint64_t seed, Op&& op,
-                   Exact&& exact, Naive&& naive) {
+void check_rows_op(const char* what, int64_t in_width, int64_t out_width, double spread, uint64_t seed,
+                   Op&& op, Exact&& exact, Naive&& naive) {
   constexpr int64_t kBatch = 3, kWindow = 5;
   Random random(seed);
   Guarded<float> x(kBatch * kWindow * in_width);
@@ -51,13 +51,16 @@ void check_rows_op(const char* what, int64_t in_width, int64_t out_width, double
     }
     if (live) {
       ok(op(alone.data(), row, nullptr, 1, 1), what);
-      agree &= std::memcmp(alone.data(), out.data() + r * out_width, static_cast<size_t>(out_width) * sizeof(T)) == 0;
+      agree &= std::memcmp(alone.data(), out.data() + r * out_width,
+                           static_cast<size_t>(out_width) * sizeof(T)) == 0;
     }
   }
   expect(parity.holds(), "%s %s width %lld seed %llu: error %g, allowed %g", what, dtype_name<T>(),
-         static_cast<long long>(in_width), static_cast<unsigned long long>(seed), parity.error(), parity.allowed());
+         static_cast<long long>(in_width), static_cast<unsigned long long>(seed), parity.error(),
+         parity.allowed());
   expect(kept, "%s: a row that is not live was written", what);
-  expect(agree, "%s %s width %lld: a row alone differs", what, dtype_name<T>(), static_cast<long long>(in_width));
+  expect(agree, "%s %s width %lld: a row alone differs", what, dtype_name<T>(),
+         static_cast<long long>(in_width));
   expect(out.bands_intact() && alone.bands_intact(), "%s: written outside the output", what);
 }
 
@@ -81,13 +84,15 @@ void check_norms(sjd2_stream stream) {
     check_rows_op<T>(
         "rms_norm", width, width, 2.0, seed++,
         [&](T* out, const float* x, const sjd2_sequence* s, int64_t batch, int64_t m) {
-          return call(sjd2_rms_norm_f32, sjd2_rms_norm_bf16, stream, out, x, weight.data(), s, batch, m, width, kEps);
+          return call(sjd2_rms_norm_f32, sjd2_rms_norm_bf16, stream, out, x, weight.data(), s, batch, m,
+                      width, kEps);
         },
         [&](const float* x, int64_t i) {
           double sum = 0;
           for (int64_t j = 0; j < width; ++j) sum += static_cast<double>(x[j]) * static_cast<double>(x[j]);
           const double mean = sum / static_cast<double>(width);
-          return static_cast<double>(x[i]) / std::sqrt(mean + static_cast<double>(kEps)) * static_cast<double>(weight[i]);
+          return static_cast<double>(x[i]) / std::sqrt(mean + static_cast<double>(kEps)) *
+                 static_cast<double>(weight[i]);
         },
         [&](const float* x, int64_t i) {
           float sum = 0;
@@ -100,7 +105,8 @@ void check_norms(sjd2_stream stream) {
           return call(sjd2_round_f32, sjd2_round_bf16, stream, out, x, s, batch, m, width);
         },
         // Rounding is exact: what is compared is the rounded number itself.
-        [](const float* x, int64_t i) { return rounded<T>(x[i]); }, [](const float* x, int64_t i) { return x[i]; });
+        [](const float* x, int64_t i) { return rounded<T>(x[i]); },
+        [](const float* x, int64_t i) { return x[i]; });
   }
 }
 
@@ -193,8 +199,9 @@ void check_activations(sjd2_stream stream) {
     for (int64_t i = 0; i < kEdges; ++i) {
       const float got = widen(out[i]);
       const bool right = std::isnan(want[i]) ? std::isnan(got)
-                         : std::isinf(want[i]) || want[i] == 0.0f ? got == want[i]
-                                                                  : std::fabs(got - want[i]) <= 0.01f * std::fabs(want[i]);
+                         : std::isinf(want[i]) || want[i] == 0.0f
+                             ? got == want[i]
+                             : std::fabs(got - want[i]) <= 0.01f * std::fabs(want[i]);
       expect(right, "gelu %s, form %d, of %g: %g, expected %g", dtype_name<T>(), tanh_form,
              static_cast<double>(edges[i]), static_cast<double>(got), static_cast<double>(want[i]));
     }
@@ -218,8 +225,10 @@ void check_embed(sjd2_stream stream) {
     }
     ok(status, "embed");
     bool equal = true;
-    for (int64_t i = 0; i < kRows * width; ++i) equal &= out[i] == widen(table[ids[i / width] * width + i % width]);
-    expect(equal && out.bands_intact(), "embed %s width %lld", dtype_name<T>(), static_cast<long long>(width));
+    for (int64_t i = 0; i < kRows * width; ++i)
+      equal &= out[i] == widen(table[ids[i / width] * width + i % width]);
+    expect(equal && out.bands_intact(), "embed %s width %lld", dtype_name<T>(),
+           static_cast<long long>(width));
   }
 }
 
@@ -228,7 +237,8 @@ void check_sequence_input(sjd2_stream stream) {
   for (const int64_t d : {1, 17, 64}) {
     for (const bool grid : {false, true}) {
       Random random(static_cast<uint64_t>(d));
-      Guarded<float> x(kBatch * kWindow * d), input(kImages * kWindow * d), last(kBatch * d), row(kHeight * d), col(kWidth * d);
+      Guarded<float> x(kBatch * kWindow * d), input(kImages * kWindow * d), last(kBatch * d),
+          row(kHeight * d), col(kWidth * d);
       input.fill_normal(random);
       last.fill_normal(random);
       row.fill_normal(random);
@@ -239,8 +249,8 @@ void check_sequence_input(sjd2_stream stream) {
       // Condition and uncondition of both images; the last is finished.
       const sjd2_sequence sequences[kBatch] = {{9, 5, 9, 0}, {2, 5, 2, 0}, {15, 3, 15, 1}, {8, 0, 8, 1}};
       ok(sjd2_sequence_input_f32(stream, x.data(), input.data(), last.data(), grid ? row.data() : nullptr,
-                                 grid ? col.data() : nullptr, sequences, images, kBatch, kImages, kWindow, d, kHeight,
-                                 kWidth),
+                                 grid ? col.data() : nullptr, sequences, images, kBatch, kImages, kWindow, d,
+                                 kHeight, kWidth),
          "sequence_input");
       bool equal = true;
       for (int64_t b = 0; b < kBatch; ++b) {
@@ -258,19 +268,21 @@ void check_sequence_input(sjd2_stream stream) {
           }
         }
       }
-      expect(equal && x.bands_intact(), "sequence_input width %lld, grid %d", static_cast<long long>(d), grid);
+      expect(equal && x.bands_intact(), "sequence_input width %lld, grid %d", static_cast<long long>(d),
+             grid);
     }
   }
 }
 
 template <typename T>
-void check_rope(sjd2_stream stream, int64_t n_heads, int64_t n_kv_heads, int64_t d, int64_t q_rows, int64_t k_rows,
-                bool bias, int32_t pairs, uint64_t seed) {
+void check_rope(sjd2_stream stream, int64_t n_heads, int64_t n_kv_heads, int64_t d, int64_t q_rows,
+                int64_t k_rows, bool bias, int32_t pairs, uint64_t seed) {
   constexpr int64_t kBatch = 3, kWindow = 4, kCapacity = 12, kRope = 20;
   Random random(seed);
   const int64_t heads = n_heads + 2 * n_kv_heads;
   Guarded<float> qkv(kBatch * kWindow * heads * d), rope(kRope * d);
-  Guarded<float> q_weight(std::max<int64_t>(1, q_rows) * d), q_bias(std::max<int64_t>(1, q_rows) * d), k_weight(std::max<int64_t>(1, k_rows) * d), k_bias(std::max<int64_t>(1, k_rows) * d);
+  Guarded<float> q_weight(std::max<int64_t>(1, q_rows) * d), q_bias(std::max<int64_t>(1, q_rows) * d),
+      k_weight(std::max<int64_t>(1, k_rows) * d), k_bias(std::max<int64_t>(1, k_rows) * d);
   for (Guarded<float>* g : {&q_weight, &q_bias, &k_weight, &k_bias}) g->fill_normal(random);
   qkv.fill_normal(random, 2.0);
   for (int64_t i = 0; i < kRope * d / 2; ++i) {
@@ -280,24 +292,28 @@ void check_rope(sjd2_stream stream, int64_t n_heads, int64_t n_kv_heads, int64_t
   }
   const sjd2_sequence sequences[kBatch] = {{3, 4, 7, 0}, {0, 0, 0, 0}, {9, 2, 18, 0}};
   constexpr float kEps = 1e-5f;
-  Guarded<T> q(kBatch * kWindow * n_heads * d), k(kBatch * kCapacity * n_kv_heads * d), v(kBatch * kCapacity * n_kv_heads * d);
+  Guarded<T> q(kBatch * kWindow * n_heads * d), k(kBatch * kCapacity * n_kv_heads * d),
+      v(kBatch * kCapacity * n_kv_heads * d);
   const float* qw = q_rows > 0 ? q_weight.data() : nullptr;
   const float* qb = q_rows > 0 && bias ? q_bias.data() : nullptr;
   const float* kw = k_rows > 0 ? k_weight.data() : nullptr;
   const float* kb = k_rows > 0 && bias ? k_bias.data() : nullptr;
   int32_t status;
   if constexpr (std::is_same_v<T, float>) {
-    status = sjd2_rope_append_f32(stream, q.data(), k.data(), v.data(), qkv.data(), qw, qb, kw, kb, rope.data(), sequences,
-                                  kBatch, kWindow, kCapacity, n_heads, n_kv_heads, d, q_rows, k_rows, kRope, pairs, kEps);
+    status = sjd2_rope_append_f32(stream, q.data(), k.data(), v.data(), qkv.data(), qw, qb, kw, kb,
+                                  rope.data(), sequences, kBatch, kWindow, kCapacity, n_heads, n_kv_heads, d,
+                                  q_rows, k_rows, kRope, pairs, kEps);
   } else {
-    status = sjd2_rope_append_bf16(stream, q.data(), k.data(), v.data(), qkv.data(), qw, qb, kw, kb, rope.data(), sequences,
-                                   kBatch, kWindow, kCapacity, n_heads, n_kv_heads, d, q_rows, k_rows, kRope, pairs, kEps);
+    status = sjd2_rope_append_bf16(stream, q.data(), k.data(), v.data(), qkv.data(), qw, qb, kw, kb,
+                                   rope.data(), sequences, kBatch, kWindow, kCapacity, n_heads, n_kv_heads, d,
+                                   q_rows, k_rows, kRope, pairs, kEps);
   }
   if (!ok(status, "rope_append")) return;
   Parity<T> parity;
   std::vector<bool> k_written(static_cast<size_t>(k.size())), q_written(static_cast<size_t>(q.size()));
   bool values_equal = true;
-  const auto expect_head = [&](const T* got, const float* in, const float* weight, const float* bias_row, int64_t position) {
+  const auto expect_head = [&](const T* got, const float* in, const float* weight, const float* bias_row,
+                               int64_t position) {
     std::vector<double> exact(static_cast<size_t>(d));
     std::vector<float> naive(static_cast<size_t>(d));
     double mean = 0, variance = 0;
@@ -317,16 +333,20 @@ void check_rope(sjd2_stream stream, int64_t n_heads, int64_t n_kv_heads, int64_t
       naive[i] = in[i];
       if (weight != nullptr) {
         const double scale = 1.0 / std::sqrt(variance / static_cast<double>(d) + static_cast<double>(kEps));
-        exact[i] = (in[i] - mean) * scale * static_cast<double>(weight[i]) + (bias_row != nullptr ? bias_row[i] : 0.0f);
-        naive[i] = (in[i] - mean32) * (1.0f / std::sqrt(variance32 / static_cast<float>(d) + kEps)) * weight[i] +
+        exact[i] = (in[i] - mean) * scale * static_cast<double>(weight[i]) +
                    (bias_row != nullptr ? bias_row[i] : 0.0f);
+        naive[i] =
+            (in[i] - mean32) * (1.0f / std::sqrt(variance32 / static_cast<float>(d) + kEps)) * weight[i] +
+            (bias_row != nullptr ? bias_row[i] : 0.0f);
       }
     }
     for (int64_t i = 0; i < d / 2; ++i) {
       const int64_t a = pairs == 0 ? i : 2 * i, b = pairs == 0 ? i + d / 2 : 2 * i + 1;
       const float c = rope[position * d + 2 * i], s = rope[position * d + 2 * i + 1];
-      parity.add(got[a], naive[a] * c - naive[b] * s, exact[a] * static_cast<double>(c) - exact[b] * static_cast<double>(s));
-      parity.add(got[b], naive[b] * c + naive[a] * s, exact[b] * static_cast<double>(c) + exact[a] * static_cast<double>(s));
+      parity.add(got[a], naive[a] * c - naive[b] * s,
+                 exact[a] * static_cast<double>(c) - exact[b] * static_cast<double>(s));
+      parity.add(got[b], naive[b] * c + naive[a] * s,
+                 exact[b] * static_cast<double>(c) + exact[a] * static_cast<double>(s));
     }
   };
   for (int64_t b = 0; b < kBatch; ++b) {
@@ -353,14 +373,17 @@ void check_rope(sjd2_stream stream, int64_t n_heads, int64_t n_kv_heads, int64_t
   }
   bool kept = true;
   for (int64_t i = 0; i < q.size(); ++i) kept &= q_written[static_cast<size_t>(i)] || q.untouched(i);
-  for (int64_t i = 0; i < k.size(); ++i) kept &= k_written[static_cast<size_t>(i)] || (k.untouched(i) && v.untouched(i));
+  for (int64_t i = 0; i < k.size(); ++i)
+    kept &= k_written[static_cast<size_t>(i)] || (k.untouched(i) && v.untouched(i));
   char name[96];
-  std::snprintf(name, sizeof name, "rope_append %s %lld/%lld heads of %lld, norm rows %lld/%lld, pairs %d", dtype_name<T>(),
-                static_cast<long long>(n_heads), static_cast<long long>(n_kv_heads), static_cast<long long>(d),
-                static_cast<long long>(q_rows), static_cast<long long>(k_rows), pairs);
+  std::snprintf(name, sizeof name, "rope_append %s %lld/%lld heads of %lld, norm rows %lld/%lld, pairs %d",
+                dtype_name<T>(), static_cast<long long>(n_heads), static_cast<long long>(n_kv_heads),
+                static_cast<long long>(d), static_cast<long long>(q_rows), static_cast<long long>(k_rows),
+                pairs);
   expect(parity.holds(), "%s: error %g, allowed %g", name, parity.error(), parity.allowed());
   expect(values_equal, "%s: the values differ", name);
-  expect(kept && q.bands_intact() && k.bands_intact() && v.bands_intact(), "%s: written where no row is", name);
+  expect(kept && q.bands_intact() && k.bands_intact() && v.bands_intact(), "%s: written where no row is",
+         name);
 }
 
 void check_convert(sjd2_stream stream) {
@@ -373,20 +396,25 @@ void check_convert(sjd2_stream stream) {
     ok(sjd2_convert(stream, back.data(), wide.data(), 65536, half, SJD2_F32), "convert");
     bool equal = true;
     for (int64_t i = 0; i < 65536; ++i) {
-      equal &= std::isnan(wide[i]) ? (back[i] & (half == SJD2_F16 ? 0x7C00 : 0x7F80)) == (half == SJD2_F16 ? 0x7C00 : 0x7F80)
-                                   : back[i] == bits[i];
+      equal &= std::isnan(wide[i])
+                   ? (back[i] & (half == SJD2_F16 ? 0x7C00 : 0x7F80)) == (half == SJD2_F16 ? 0x7C00 : 0x7F80)
+                   : back[i] == bits[i];
     }
     expect(equal, "convert: %s is not the same after f32 and back", half == SJD2_F16 ? "f16" : "bf16");
   }
-  // To nearest, ties to even, halfway between neighbours of f16: 1 + 2^-11, 1 + 3 * 2^-11, the largest, subnormals.
-  const float values[] = {1.00048828125f, 1.00146484375f, 65519.0f, 65520.0f, 2.98023224e-8f, 8.94069672e-8f, -0.0f, 6.1e-5f};
+  // To nearest, ties to even, halfway between neighbours of f16: 1 + 2^-11, 1 + 3 * 2^-11, the largest,
+  // subnormals.
+  const float values[] = {1.00048828125f, 1.00146484375f, 65519.0f, 65520.0f,
+                          2.98023224e-8f, 8.94069672e-8f, -0.0f,    6.1e-5f};
   const uint16_t want[] = {0x3C00, 0x3C02, 0x7BFF, 0x7C00, 0x0000, 0x0002, 0x8000, 0x03FF};
   Guarded<uint16_t> got(8);
   ok(sjd2_convert(stream, got.data(), values, 8, SJD2_F16, SJD2_F32), "convert");
   for (int64_t i = 0; i < 8; ++i) {
-    expect(got[i] == want[i], "convert %g to f16: %04x, expected %04x", static_cast<double>(values[i]), got[i], want[i]);
+    expect(got[i] == want[i], "convert %g to f16: %04x, expected %04x", static_cast<double>(values[i]),
+           got[i], want[i]);
   }
-  expect(got.bands_intact() && back.bands_intact() && wide.bands_intact(), "convert: written outside the output");
+  expect(got.bands_intact() && back.bands_intact() && wide.bands_intact(),
+         "convert: written outside the output");
 }
 
 template <typename T>

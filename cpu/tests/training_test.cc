@@ -1,13 +1,14 @@
 // The operations of training on every instruction set, through the C ABI, against plain loops in f64. Shapes have tails
 // on every side; buffers have guard bands and no more alignment than their elements.
-#include "check.h"
 #include "sjd2/training.h"
+
+#include "check.h"
 
 using namespace sjd2::test;
 
 namespace {
 
-constexpr double kF32 = 2e-6;       // of the magnitude that was summed
+constexpr double kF32 = 2e-6;        // of the magnitude that was summed
 constexpr double kBf16 = 1.0 / 256;  // one unit in the last of 8 bits
 
 template <typename T>
@@ -18,8 +19,8 @@ double slack(double magnitude, double value) {
 template <typename T>
 void near(const char* what, int64_t i, T got, double want, double allowed) {
   const double error = std::fabs(widen(got) - want);
-  expect(error <= allowed, "%s[%lld] = %g, expected %g, off by %g, allowed %g", what, static_cast<long long>(i),
-         static_cast<double>(widen(got)), want, error, allowed);
+  expect(error <= allowed, "%s[%lld] = %g, expected %g, off by %g, allowed %g", what,
+         static_cast<long long>(i), static_cast<double>(widen(got)), want, error, allowed);
 }
 
 template <typename T>
@@ -28,7 +29,8 @@ void intact(const char* what, const Guarded<T>& buffer) {
 }
 
 template <typename T>
-void check_gemm(sjd2_stream s, int64_t m, int64_t n, int64_t k, bool at, bool bt, bool packed, uint64_t seed) {
+void check_gemm(sjd2_stream s, int64_t m, int64_t n, int64_t k, bool at, bool bt, bool packed,
+                uint64_t seed) {
   Random random(seed);
   Guarded<T> a(m * k), c(m * n), addend(m * n);
   Guarded<float> b(k * n);
@@ -43,10 +45,12 @@ void check_gemm(sjd2_stream s, int64_t m, int64_t n, int64_t k, bool at, bool bt
     ok(sjd2_train_packed_bytes(s, &bytes, n, k, type), "packed_bytes");
     Aligned<unsigned char> panels(bytes);
     ok(sjd2_train_pack(s, panels.data(), b.data(), n, k, bt ? k : n, bt, type), "pack");
-    ok(sjd2_train_gemm_packed(s, c.data(), extra, a.data(), panels.data(), m, n, k, n, n, k, type, type, type), "gemm");
+    ok(sjd2_train_gemm_packed(s, c.data(), extra, a.data(), panels.data(), m, n, k, n, n, k, type, type,
+                              type),
+       "gemm");
   } else {
-    ok(sjd2_train_gemm(s, c.data(), extra, a.data(), b.data(), m, n, k, n, n, at ? m : k, bt ? k : n, type, type,
-                       SJD2_F32, at, bt, type),
+    ok(sjd2_train_gemm(s, c.data(), extra, a.data(), b.data(), m, n, k, n, n, at ? m : k, bt ? k : n, type,
+                       type, SJD2_F32, at, bt, type),
        "gemm");
   }
   for (int64_t i = 0; i < m; ++i) {
@@ -54,7 +58,8 @@ void check_gemm(sjd2_stream s, int64_t m, int64_t n, int64_t k, bool at, bool bt
       double sum = with_addend ? widen(addend[i * n + j]) : 0.0, magnitude = std::fabs(sum);
       for (int64_t t = 0; t < k; ++t) {
         const float right = b[bt ? j * k + t : t * n + j];
-        const double p = static_cast<double>(widen(a[at && !packed ? t * m + i : i * k + t])) * widen(narrow<T>(right));
+        const double p =
+            static_cast<double>(widen(a[at && !packed ? t * m + i : i * k + t])) * widen(narrow<T>(right));
         sum += p;
         magnitude += std::fabs(p);
       }
@@ -64,12 +69,12 @@ void check_gemm(sjd2_stream s, int64_t m, int64_t n, int64_t k, bool at, bool bt
   intact("gemm", c);
 }
 
-int32_t norm_forward(sjd2_stream s, float* y, float* r, const float* x, const float* w, const int32_t* rows, int64_t m,
-                     int64_t d) {
+int32_t norm_forward(sjd2_stream s, float* y, float* r, const float* x, const float* w, const int32_t* rows,
+                     int64_t m, int64_t d) {
   return sjd2_train_rms_norm_forward_f32(s, y, r, x, w, rows, m, d, 1e-3f);
 }
-int32_t norm_forward(sjd2_stream s, uint16_t* y, float* r, const float* x, const float* w, const int32_t* rows,
-                     int64_t m, int64_t d) {
+int32_t norm_forward(sjd2_stream s, uint16_t* y, float* r, const float* x, const float* w,
+                     const int32_t* rows, int64_t m, int64_t d) {
   return sjd2_train_rms_norm_forward_bf16(s, y, r, x, w, rows, m, d, 1e-3f);
 }
 int32_t norm_backward(sjd2_stream s, float* dx, float* dw, const float* dy, const float* x, const float* w,
@@ -114,7 +119,8 @@ void check_rms_norm(sjd2_stream s, int64_t m, int64_t d) {
       expect(dx[(rows[i] - 1) * d + j] == 0.25f, "rms_norm: a row that was not asked for changed");
     }
   }
-  for (int64_t j = 0; j < d; ++j) near("rms_norm dw", j, dw[j], want_dw[static_cast<size_t>(j)], kF32 * 8 * static_cast<double>(m));
+  for (int64_t j = 0; j < d; ++j)
+    near("rms_norm dw", j, dw[j], want_dw[static_cast<size_t>(j)], kF32 * 8 * static_cast<double>(m));
   intact("rms_norm y", y);
   intact("rms_norm dx", dx);
   intact("rms_norm dw", dw);
@@ -129,15 +135,16 @@ int32_t swiglu(sjd2_stream s, uint16_t* act, const uint16_t* gu, int64_t m, int6
 int32_t swiglu_back(sjd2_stream s, float* d, const float* da, const float* gu, int64_t m, int64_t n) {
   return sjd2_train_swiglu_backward_f32(s, d, da, gu, m, n);
 }
-int32_t swiglu_back(sjd2_stream s, uint16_t* d, const uint16_t* da, const uint16_t* gu, int64_t m, int64_t n) {
+int32_t swiglu_back(sjd2_stream s, uint16_t* d, const uint16_t* da, const uint16_t* gu, int64_t m,
+                    int64_t n) {
   return sjd2_train_swiglu_backward_bf16(s, d, da, gu, m, n);
 }
-int32_t rope(sjd2_stream s, float* x, const float* c, const float* n, const int32_t* p, int64_t m, int64_t h, int64_t hd,
-             int64_t ld, int32_t inverse) {
+int32_t rope(sjd2_stream s, float* x, const float* c, const float* n, const int32_t* p, int64_t m, int64_t h,
+             int64_t hd, int64_t ld, int32_t inverse) {
   return sjd2_train_rope_f32(s, x, c, n, p, m, h, hd, ld, inverse);
 }
-int32_t rope(sjd2_stream s, uint16_t* x, const float* c, const float* n, const int32_t* p, int64_t m, int64_t h,
-             int64_t hd, int64_t ld, int32_t inverse) {
+int32_t rope(sjd2_stream s, uint16_t* x, const float* c, const float* n, const int32_t* p, int64_t m,
+             int64_t h, int64_t hd, int64_t ld, int32_t inverse) {
   return sjd2_train_rope_bf16(s, x, c, n, p, m, h, hd, ld, inverse);
 }
 
@@ -174,7 +181,8 @@ void check_swiglu_and_rope(sjd2_stream s) {
     sines[i] = static_cast<float>(std::sin(0.1 * static_cast<double>(i)));
   }
   for (int64_t i = 0; i < kRows; ++i) position[i] = static_cast<int32_t>(i % kPositions);
-  ok(rope(s, x.data(), cosines.data(), sines.data(), position.data(), kRows, kHeads, kDim, kColumns, 0), "rope");
+  ok(rope(s, x.data(), cosines.data(), sines.data(), position.data(), kRows, kHeads, kDim, kColumns, 0),
+     "rope");
   for (int64_t i = 0; i < kRows; ++i) {
     for (int64_t h = 0; h < kHeads; ++h) {
       for (int64_t j = 0; j < kDim / 2; ++j) {
@@ -188,15 +196,16 @@ void check_swiglu_and_rope(sjd2_stream s) {
       expect(widen(x[i * kColumns + j]) == widen(kept[i * kColumns + j]), "rope: a value head was rotated");
     }
   }
-  ok(rope(s, x.data(), cosines.data(), sines.data(), position.data(), kRows, kHeads, kDim, kColumns, 1), "rope back");
+  ok(rope(s, x.data(), cosines.data(), sines.data(), position.data(), kRows, kHeads, kDim, kColumns, 1),
+     "rope back");
   for (int64_t i = 0; i < x.size(); ++i) {
     near("rope there and back", i, x[i], widen(kept[i]), slack<T>(8, 8));
   }
   intact("rope", x);
 }
 
-int32_t attend(sjd2_stream s, float* o, float* l, const float* q, const float* k, const float* v, const int32_t* off,
-               int64_t n, int64_t h, int64_t kv, int64_t hd, int64_t ld, float scale) {
+int32_t attend(sjd2_stream s, float* o, float* l, const float* q, const float* k, const float* v,
+               const int32_t* off, int64_t n, int64_t h, int64_t kv, int64_t hd, int64_t ld, float scale) {
   return sjd2_train_attention_forward_f32(s, o, l, q, k, v, off, n, h, kv, hd, ld, scale);
 }
 int32_t attend(sjd2_stream s, uint16_t* o, float* l, const uint16_t* q, const uint16_t* k, const uint16_t* v,
@@ -204,16 +213,16 @@ int32_t attend(sjd2_stream s, uint16_t* o, float* l, const uint16_t* q, const ui
   return sjd2_train_attention_forward_bf16(s, o, l, q, k, v, off, n, h, kv, hd, ld, scale);
 }
 int32_t attend_back(sjd2_stream s, float* d, const float* go, const float* o, const float* l, const float* x,
-                    int64_t k_at, int64_t v_at, const int32_t* off, int64_t n, int64_t h, int64_t kv, int64_t hd,
-                    int64_t ld, float scale) {
-  return sjd2_train_attention_backward_f32(s, d, d + k_at, d + v_at, go, o, l, x, x + k_at, x + v_at, off, n, h, kv, hd,
-                                           ld, scale);
+                    int64_t k_at, int64_t v_at, const int32_t* off, int64_t n, int64_t h, int64_t kv,
+                    int64_t hd, int64_t ld, float scale) {
+  return sjd2_train_attention_backward_f32(s, d, d + k_at, d + v_at, go, o, l, x, x + k_at, x + v_at, off, n,
+                                           h, kv, hd, ld, scale);
 }
 int32_t attend_back(sjd2_stream s, uint16_t* d, const uint16_t* go, const uint16_t* o, const float* l,
-                    const uint16_t* x, int64_t k_at, int64_t v_at, const int32_t* off, int64_t n, int64_t h, int64_t kv,
-                    int64_t hd, int64_t ld, float scale) {
-  return sjd2_train_attention_backward_bf16(s, d, d + k_at, d + v_at, go, o, l, x, x + k_at, x + v_at, off, n, h, kv,
-                                            hd, ld, scale);
+                    const uint16_t* x, int64_t k_at, int64_t v_at, const int32_t* off, int64_t n, int64_t h,
+                    int64_t kv, int64_t hd, int64_t ld, float scale) {
+  return sjd2_train_attention_backward_bf16(s, d, d + k_at, d + v_at, go, o, l, x, x + k_at, x + v_at, off, n,
+                                            h, kv, hd, ld, scale);
 }
 
 template <typename T>
@@ -230,11 +239,11 @@ void check_attention(sjd2_stream s, int64_t first, int64_t second, int64_t heads
   go.fill_normal(random);
   const float scale = 1.0f / std::sqrt(static_cast<float>(hd));
   const int64_t k_at = heads * hd, v_at = (heads + kv) * hd;
-  ok(attend(s, out.data(), lse.data(), x.data(), x.data() + k_at, x.data() + v_at, offsets.data(), 2, heads, kv, hd, ld,
-            scale),
+  ok(attend(s, out.data(), lse.data(), x.data(), x.data() + k_at, x.data() + v_at, offsets.data(), 2, heads,
+            kv, hd, ld, scale),
      "attention_forward");
-  ok(attend_back(s, dx.data(), go.data(), out.data(), lse.data(), x.data(), k_at, v_at, offsets.data(), 2, heads, kv, hd,
-                 ld, scale),
+  ok(attend_back(s, dx.data(), go.data(), out.data(), lse.data(), x.data(), k_at, v_at, offsets.data(), 2,
+                 heads, kv, hd, ld, scale),
      "attention_backward");
   std::vector<double> want(static_cast<size_t>(m * ld), 0.0);
   const double loose = std::is_same_v<T, float> ? 1e-5 : 8e-2;
@@ -247,7 +256,8 @@ void check_attention(sjd2_stream s, int64_t first, int64_t second, int64_t heads
       for (int64_t u = 0; u < count; ++u) {
         double dot = 0;
         for (int64_t j = 0; j < hd; ++j) {
-          dot += static_cast<double>(widen(x[t * ld + h * hd + j])) * widen(x[(begin + u) * ld + k_at + g * hd + j]);
+          dot += static_cast<double>(widen(x[t * ld + h * hd + j])) *
+                 widen(x[(begin + u) * ld + k_at + g * hd + j]);
         }
         p[static_cast<size_t>(u)] = std::exp(dot * scale);
         total += p[static_cast<size_t>(u)];
@@ -255,8 +265,10 @@ void check_attention(sjd2_stream s, int64_t first, int64_t second, int64_t heads
       for (double& value : p) value /= total;
       for (int64_t j = 0; j < hd; ++j) {
         double o = 0;
-        for (int64_t u = 0; u < count; ++u) o += p[static_cast<size_t>(u)] * widen(x[(begin + u) * ld + v_at + g * hd + j]);
-        near("attention", (t * heads + h) * hd + j, out[(t * heads + h) * hd + j], o, std::is_same_v<T, float> ? 3e-6 : 2e-2);
+        for (int64_t u = 0; u < count; ++u)
+          o += p[static_cast<size_t>(u)] * widen(x[(begin + u) * ld + v_at + g * hd + j]);
+        near("attention", (t * heads + h) * hd + j, out[(t * heads + h) * hd + j], o,
+             std::is_same_v<T, float> ? 3e-6 : 2e-2);
       }
       for (int64_t u = 0; u < count; ++u) {
         for (int64_t j = 0; j < hd; ++j) {
@@ -269,13 +281,16 @@ void check_attention(sjd2_stream s, int64_t first, int64_t second, int64_t heads
       for (int64_t u = 0; u < count; ++u) {
         const double ds = p[static_cast<size_t>(u)] * (dp[static_cast<size_t>(u)] - mix) * scale;
         for (int64_t j = 0; j < hd; ++j) {
-          want[static_cast<size_t>(t * ld + h * hd + j)] += ds * widen(x[(begin + u) * ld + k_at + g * hd + j]);
-          want[static_cast<size_t>((begin + u) * ld + k_at + g * hd + j)] += ds * widen(x[t * ld + h * hd + j]);
+          want[static_cast<size_t>(t * ld + h * hd + j)] +=
+              ds * widen(x[(begin + u) * ld + k_at + g * hd + j]);
+          want[static_cast<size_t>((begin + u) * ld + k_at + g * hd + j)] +=
+              ds * widen(x[t * ld + h * hd + j]);
         }
       }
     }
   }
-  for (int64_t i = 0; i < m * ld; ++i) near("attention gradient", i, dx[i], want[static_cast<size_t>(i)], loose);
+  for (int64_t i = 0; i < m * ld; ++i)
+    near("attention gradient", i, dx[i], want[static_cast<size_t>(i)], loose);
   intact("attention", out);
   intact("attention lse", lse);
   intact("attention gradient", dx);
@@ -296,7 +311,8 @@ void check_rows_and_noise(sjd2_stream s) {
     near("gather_rows", i, x[i], 1.0 + (id < 0 ? 0.0 : table[id * kDim + i % kDim]), 1e-6);
   }
   grad.fill(2.0f);
-  ok(sjd2_train_scatter_add_rows(s, grad.data(), x.data(), index.data(), scale.data(), kRows, kDim), "scatter_add_rows");
+  ok(sjd2_train_scatter_add_rows(s, grad.data(), x.data(), index.data(), scale.data(), kRows, kDim),
+     "scatter_add_rows");
   for (int64_t id = 0; id < kTable; ++id) {
     for (int64_t j = 0; j < kDim; ++j) {
       double sum = 2.0;
@@ -310,7 +326,8 @@ void check_rows_and_noise(sjd2_stream s) {
 
   constexpr int64_t kNoisy = 3;
   Guarded<int32_t> rows(kNoisy);
-  Guarded<float> alpha(kNoisy), sigma(kNoisy), noise(kNoisy * kDim), mean(kDim), deviation(kDim), level(kNoisy * kDim);
+  Guarded<float> alpha(kNoisy), sigma(kNoisy), noise(kNoisy * kDim), mean(kDim), deviation(kDim),
+      level(kNoisy * kDim);
   Guarded<float> before(kRows * kDim);
   for (int64_t i = 0; i < kNoisy; ++i) {
     rows[i] = static_cast<int32_t>(7 * i);
@@ -330,8 +347,8 @@ void check_rows_and_noise(sjd2_stream s) {
       double want = before[r * kDim + j];
       if (r % 7 == 0) {
         const int64_t i = r / 7;
-        want = (alpha[i] * (want - mean[j]) / deviation[j] + sigma[i] * noise[i * kDim + j]) * deviation[j] + mean[j] +
-               level[i * kDim + j];
+        want = (alpha[i] * (want - mean[j]) / deviation[j] + sigma[i] * noise[i * kDim + j]) * deviation[j] +
+               mean[j] + level[i * kDim + j];
       }
       near("noise_mix", r * kDim + j, x[r * kDim + j], want, 3e-6);
     }
@@ -364,7 +381,8 @@ void check_rows_and_noise(sjd2_stream s) {
   intact("sinusoid", wave);
 }
 
-int32_t entropy(sjd2_stream s, float* l, float* d, const float* x, const int32_t* t, int64_t m, int64_t n, float scale) {
+int32_t entropy(sjd2_stream s, float* l, float* d, const float* x, const int32_t* t, int64_t m, int64_t n,
+                float scale) {
   return sjd2_train_cross_entropy_f32(s, l, d, x, t, m, n, scale);
 }
 int32_t entropy(sjd2_stream s, float* l, uint16_t* d, const float* x, const int32_t* t, int64_t m, int64_t n,
@@ -382,17 +400,20 @@ void check_cross_entropy(sjd2_stream s) {
   logits.fill_normal(random, 10.0);
   for (int64_t i = 0; i < kRows; ++i) target[i] = static_cast<int32_t>(random.below(kColumns));
   logits[2 * kColumns + 5] = NAN;
-  ok(entropy(s, losses.data(), grad.data(), logits.data(), target.data(), kRows, kColumns, 0.25f), "cross_entropy");
+  ok(entropy(s, losses.data(), grad.data(), logits.data(), target.data(), kRows, kColumns, 0.25f),
+     "cross_entropy");
   for (int64_t i = 0; i < kRows; ++i) {
     if (i == 2) {
-      expect(std::isnan(losses[i]), "cross_entropy: a NaN logit gave the loss %g", static_cast<double>(losses[i]));
+      expect(std::isnan(losses[i]), "cross_entropy: a NaN logit gave the loss %g",
+             static_cast<double>(losses[i]));
       continue;
     }
     double total = 0;
     for (int64_t j = 0; j < kColumns; ++j) total += std::exp(static_cast<double>(logits[i * kColumns + j]));
     near("cross_entropy", i, losses[i], std::log(total) - logits[i * kColumns + target[i]], 3e-5);
     for (int64_t j = 0; j < kColumns; ++j) {
-      const double g = 0.25 * (std::exp(static_cast<double>(logits[i * kColumns + j])) / total - (j == target[i] ? 1 : 0));
+      const double g =
+          0.25 * (std::exp(static_cast<double>(logits[i * kColumns + j])) / total - (j == target[i] ? 1 : 0));
       near("cross_entropy gradient", i * kColumns + j, grad[i * kColumns + j], g, slack<T>(1, g));
     }
   }
@@ -416,8 +437,8 @@ void check_flat(sjd2_stream s) {
   for (int64_t i = 0; i < kSize; ++i) squares += static_cast<double>(grad[i]) * grad[i];
   ok(sjd2_train_sum_squares(s, &sum, grad.data(), kSize), "sum_squares");
   near("sum_squares", 0, static_cast<float>(sum), squares, 1e-5 * squares);
-  ok(sjd2_train_adamw(s, param.data(), first.data(), second.data(), grad.data(), kSize, 0.1f, 0.9f, 0.95f, 1e-8f, 0.2f,
-                      0.19f, 0.0975f, 0.5f),
+  ok(sjd2_train_adamw(s, param.data(), first.data(), second.data(), grad.data(), kSize, 0.1f, 0.9f, 0.95f,
+                      1e-8f, 0.2f, 0.19f, 0.0975f, 0.5f),
      "adamw");
   const double m1 = 0.9 * m0 + 0.1 * g, v1 = 0.95 * v0 + 0.05 * g * g;
   near("adamw first", kSize - 1, first[kSize - 1], m1, 1e-6);
@@ -447,14 +468,16 @@ void check_flat(sjd2_stream s) {
   ok(sjd2_train_fill(s, y.data(), kRows * kColumns, 0.0f), "fill");
   ok(sjd2_train_add_bias(s, y.data(), bias.data(), kRows, kColumns), "add_bias");
   ok(sjd2_train_column_sum(s, columns.data(), y.data(), kRows, kColumns), "column_sum");
-  for (int64_t j = 0; j < kColumns; ++j) near("column_sum", j, columns[j], static_cast<double>(kRows) * bias[j], 1e-3);
+  for (int64_t j = 0; j < kColumns; ++j)
+    near("column_sum", j, columns[j], static_cast<double>(kRows) * bias[j], 1e-3);
   for (const auto* buffer : {&param, &first, &second, &average, &y, &back}) intact("flat", *buffer);
   intact("to_bf16", narrowed);
   intact("column_sum", columns);
 }
 
 void check_qk_norm(sjd2_stream s) {
-  constexpr int64_t kRows = 5, kHeads = 4, kKv = 2, kDim = 10, kGroups = 2, kWidth = (kHeads + 2 * kKv) * kDim;
+  constexpr int64_t kRows = 5, kHeads = 4, kKv = 2, kDim = 10, kGroups = 2,
+                    kWidth = (kHeads + 2 * kKv) * kDim;
   Random random(11);
   Guarded<float> x(kRows * kWidth), y(kRows * kWidth), dy(kRows * kWidth), params(4 * kGroups * kDim);
   Guarded<float> d_params(4 * kGroups * kDim), stats(kRows * (kHeads + kKv) * 2), nudged(kRows * kWidth);
@@ -465,8 +488,8 @@ void check_qk_norm(sjd2_stream s) {
   const int64_t part = kGroups * kDim;
   const float* w = params.data();
   auto forward = [&](Guarded<float>& out) {
-    ok(sjd2_train_qk_norm_forward_f32(s, out.data(), stats.data(), x.data(), w, w + part, w + 2 * part, w + 3 * part,
-                                      kRows, kHeads, kKv, kDim, kGroups, 1e-5f),
+    ok(sjd2_train_qk_norm_forward_f32(s, out.data(), stats.data(), x.data(), w, w + part, w + 2 * part,
+                                      w + 3 * part, kRows, kHeads, kKv, kDim, kGroups, 1e-5f),
        "qk_norm_forward");
   };
   // The gradient against a difference quotient of sum(dy * y).
@@ -478,8 +501,8 @@ void check_qk_norm(sjd2_stream s) {
       expect(y[i * kWidth + j] == x[i * kWidth + j], "qk_norm: a value changed");
     }
   }
-  ok(sjd2_train_qk_norm_backward_f32(s, dy.data(), d_params.data(), x.data(), stats.data(), w, w + 2 * part, kRows,
-                                     kHeads, kKv, kDim, kGroups),
+  ok(sjd2_train_qk_norm_backward_f32(s, dy.data(), d_params.data(), x.data(), stats.data(), w, w + 2 * part,
+                                     kRows, kHeads, kKv, kDim, kGroups),
      "qk_norm_backward");
   auto objective = [&](Guarded<float>& out) {
     double sum = 0;
@@ -518,13 +541,14 @@ void check_muon(sjd2_stream s) {
     param.fill(0.0f);
     momentum.fill(0.0f);
     grad.fill_normal(random);
-    ok(sjd2_train_muon(s, param.data(), momentum.data(), grad.data(), offsets, rows, cols, 2, 1.0f, 0.95f, 0.0f, 1.0f,
-                       1.0f, 5, product),
+    ok(sjd2_train_muon(s, param.data(), momentum.data(), grad.data(), offsets, rows, cols, 2, 1.0f, 0.95f,
+                       0.0f, 1.0f, 1.0f, 5, product),
        "muon");
     for (int64_t matrix = 0; matrix < 2; ++matrix) {
       double squares = 0;
       for (int64_t i = 0; i < 660; ++i) squares += std::pow(param[660 * matrix + i], 2) / 33.0;
-      expect(squares > 0.6 * 20 && squares < 1.3 * 20, "muon: the squares of %lld singular values sum to %g", 20LL, squares);
+      expect(squares > 0.6 * 20 && squares < 1.3 * 20, "muon: the squares of %lld singular values sum to %g",
+             20LL, squares);
     }
     intact("muon", param);
     intact("muon momentum", momentum);
@@ -536,8 +560,8 @@ void check_bad_arguments(sjd2_stream s) {
   expect(sjd2_train_fill(s, nullptr, 4, 0.0f) == SJD2_BAD_ARGUMENT, "fill takes NULL");
   expect(sjd2_train_fill(s, x, -1, 0.0f) == SJD2_BAD_ARGUMENT, "fill takes a negative size");
   expect(std::strlen(sjd2_last_error()) > 0, "no message");
-  expect(sjd2_train_gemm(s, x, nullptr, x, x, 1, 1, 1, 1, 1, 1, 1, SJD2_I32, SJD2_F32, SJD2_F32, 0, 0, SJD2_F32) ==
-             SJD2_UNSUPPORTED,
+  expect(sjd2_train_gemm(s, x, nullptr, x, x, 1, 1, 1, 1, 1, 1, 1, SJD2_I32, SJD2_F32, SJD2_F32, 0, 0,
+                         SJD2_F32) == SJD2_UNSUPPORTED,
          "gemm takes i32");
 }
 

@@ -7,9 +7,9 @@
 // Source: arXiv:2205.14135, the recomputation of Algorithm 4 without its tiling over keys, since a head's scores fit in
 // cache at image lengths.
 
-#include "training_table.h"
 #include "../threads.h"
 #include "product.h"
+#include "training_table.h"
 
 namespace sjd2::SJD2_ISA::training {
 
@@ -115,8 +115,9 @@ float softmax_row(E* probs, const float* scores, int64_t live, int64_t width, fl
 }
 
 template <class P, typename T>
-int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, const T* v, const int32_t* offsets,
-                int64_t sequences, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
+int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, const T* v,
+                const int32_t* offsets, int64_t sequences, int64_t n_heads, int64_t n_kv_heads,
+                int64_t head_dim, int64_t ld, float scale) {
   using Elem = typename P::Elem;
   int64_t group = n_heads / n_kv_heads, out_ld = n_heads * head_dim;
   bool failed = false;
@@ -137,7 +138,8 @@ int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, 
     TileScope tiles;
     pack_all<P>(w.keys, Matrix<T>{k + row * ld + kv * head_dim, head_dim, len, ld, true});
     pack_all<P>(w.values, Matrix<T>{v + row * ld + kv * head_dim, len, head_dim, ld, false});
-    int64_t lp = round_up(len, kBlock), depth = round_up(head_dim, P::kDepth), key_depth = round_up(len, P::kDepth);
+    int64_t lp = round_up(len, kBlock), depth = round_up(head_dim, P::kDepth),
+            key_depth = round_up(len, P::kDepth);
     int64_t key_stride = packed_panel<P>(head_dim), value_stride = packed_panel<P>(len);
     for (int64_t h = kv * group; h < (kv + 1) * group; ++h) {
       Matrix<T> queries{q + row * ld + h * head_dim, len, head_dim, ld, false};
@@ -193,35 +195,36 @@ struct BackwardSpace {
 
 // grad[t, :] += or = sum over queries of m[query, t] * panels[query, :], for all keys t, where m is lower triangular.
 template <class P, typename T>
-void key_side(T* grad, int64_t ld, float* running, bool first, bool last, const typename P::Elem* m, int64_t len,
-              const typename P::Elem* panels, int64_t head_dim, typename P::Elem* space) {
+void key_side(T* grad, int64_t ld, float* running, bool first, bool last, const typename P::Elem* m,
+              int64_t len, const typename P::Elem* panels, int64_t head_dim, typename P::Elem* space) {
   using Elem = typename P::Elem;
   int64_t lp = round_up(len, kBlock), hp = round_up(head_dim, kBlock), stride = packed_panel<P>(len);
   for (int64_t t0 = 0; t0 < len; t0 += kBlock) {
     int64_t depth = round_up(len - t0, P::kDepth), live = len - t0 < kBlock ? len - t0 : kBlock;
     P::pack_a(space, Matrix<Elem>{m + t0 * lp + t0, kBlock, depth, lp, true}, 0);
-    row_block<P>(space, depth, panels + t0 * kPanel, stride, head_dim, 0, depth, [&](int64_t c, const float* block) {
-      int64_t n = head_dim - c < kBlock ? head_dim - c : kBlock;
-      for (int64_t r = 0; r < live; ++r) {
-        over_row(n, [&](int64_t i, int64_t lanes) {
-          Vec sum_so_far = load(block + r * kBlock + i);
-          float* keep = running == nullptr ? nullptr : running + (t0 + r) * hp + c + i;
-          if (!first) sum_so_far = sum_so_far + load(keep);
-          if (last) {
-            store_at(grad + (t0 + r) * ld + c + i, sum_so_far, lanes);
-          } else {
-            store(keep, sum_so_far);
-          }
-        });
-      }
-    });
+    row_block<P>(space, depth, panels + t0 * kPanel, stride, head_dim, 0, depth,
+                 [&](int64_t c, const float* block) {
+                   int64_t n = head_dim - c < kBlock ? head_dim - c : kBlock;
+                   for (int64_t r = 0; r < live; ++r) {
+                     over_row(n, [&](int64_t i, int64_t lanes) {
+                       Vec sum_so_far = load(block + r * kBlock + i);
+                       float* keep = running == nullptr ? nullptr : running + (t0 + r) * hp + c + i;
+                       if (!first) sum_so_far = sum_so_far + load(keep);
+                       if (last) {
+                         store_at(grad + (t0 + r) * ld + c + i, sum_so_far, lanes);
+                       } else {
+                         store(keep, sum_so_far);
+                       }
+                     });
+                   }
+                 });
   }
 }
 
 template <class P, typename T>
-int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const T* out, const float* lse, const T* q,
-                 const T* k, const T* v, const int32_t* offsets, int64_t sequences, int64_t n_heads,
-                 int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
+int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const T* out, const float* lse,
+                 const T* q, const T* k, const T* v, const int32_t* offsets, int64_t sequences,
+                 int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
   using Elem = typename P::Elem;
   int64_t group = n_heads / n_kv_heads, out_ld = n_heads * head_dim;
   bool failed = false;
@@ -245,7 +248,8 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
     pack_all<P>(w.keys_along, Matrix<T>{key, head_dim, len, ld, true});
     pack_all<P>(w.keys_across, Matrix<T>{key, len, head_dim, ld, false});
     pack_all<P>(w.values_along, Matrix<T>{value, head_dim, len, ld, true});
-    int64_t lp = round_up(len, kBlock), depth = round_up(head_dim, P::kDepth), key_depth = round_up(len, P::kDepth);
+    int64_t lp = round_up(len, kBlock), depth = round_up(head_dim, P::kDepth),
+            key_depth = round_up(len, P::kDepth);
     int64_t along = packed_panel<P>(head_dim), across = packed_panel<P>(len);
     for (int64_t g = 0; g < group; ++g) {
       int64_t h = kv * group + g;
@@ -274,7 +278,9 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
             const T* o = out + (row + t) * out_ld + h * head_dim;
             const T* go = grads.data + t * out_ld;
             Vec dot = {};
-            over_row(head_dim, [&](int64_t j, int64_t lanes) { dot = fma(load_at(o + j, lanes), load_at(go + j, lanes), dot); });
+            over_row(head_dim, [&](int64_t j, int64_t lanes) {
+              dot = fma(load_at(o + j, lanes), load_at(go + j, lanes), dot);
+            });
             Vec delta = splat(sum(dot)), shift = splat(-lse[(row + t) * n_heads + h]);
             const float* score = w.scores + r * lp;
             const float* grad = w.prob_grads + r * lp;
@@ -294,14 +300,14 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
             std::memset(s_row, 0, static_cast<size_t>(width) * sizeof(Elem));
           }
         }
-        product_rows<P>(dq + (row + t0) * ld + h * head_dim, ld, w.score_grads + t0 * lp, lp, w.keys_across, across,
-                        head_dim, width < key_depth ? width : key_depth, live, nullptr);
+        product_rows<P>(dq + (row + t0) * ld + h * head_dim, ld, w.score_grads + t0 * lp, lp, w.keys_across,
+                        across, head_dim, width < key_depth ? width : key_depth, live, nullptr);
       }
       bool first = g == 0, last = g == group - 1;
-      key_side<P>(dk + row * ld + kv * head_dim, ld, w.key_sum, first, last, w.score_grads, len, w.queries, head_dim,
-                  w.block);
-      key_side<P>(dv + row * ld + kv * head_dim, ld, w.value_sum, first, last, w.probs, len, w.grads, head_dim,
-                  w.block);
+      key_side<P>(dk + row * ld + kv * head_dim, ld, w.key_sum, first, last, w.score_grads, len, w.queries,
+                  head_dim, w.block);
+      key_side<P>(dv + row * ld + kv * head_dim, ld, w.value_sum, first, last, w.probs, len, w.grads,
+                  head_dim, w.block);
     }
   });
   return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;
@@ -312,30 +318,33 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
 int32_t attention_forward_f32(sjd2_stream stream, float* out, float* lse, const float* q, const float* k,
                               const float* v, const int32_t* offsets, int64_t sequences, int64_t n_heads,
                               int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
-  return forward<F32Product>(stream, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads, head_dim, ld, scale);
+  return forward<F32Product>(stream, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads, head_dim, ld,
+                             scale);
 }
 
-int32_t attention_forward_bf16(sjd2_stream stream, uint16_t* out, float* lse, const uint16_t* q, const uint16_t* k,
-                               const uint16_t* v, const int32_t* offsets, int64_t sequences, int64_t n_heads,
-                               int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
-  return forward<Bf16Product>(stream, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads, head_dim, ld,
-                              scale);
+int32_t attention_forward_bf16(sjd2_stream stream, uint16_t* out, float* lse, const uint16_t* q,
+                               const uint16_t* k, const uint16_t* v, const int32_t* offsets,
+                               int64_t sequences, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
+                               int64_t ld, float scale) {
+  return forward<Bf16Product>(stream, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads, head_dim,
+                              ld, scale);
 }
 
 int32_t attention_backward_f32(sjd2_stream stream, float* dq, float* dk, float* dv, const float* d_out,
-                               const float* out, const float* lse, const float* q, const float* k, const float* v,
-                               const int32_t* offsets, int64_t sequences, int64_t n_heads, int64_t n_kv_heads,
-                               int64_t head_dim, int64_t ld, float scale) {
-  return backward<F32Product>(stream, dq, dk, dv, d_out, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads,
-                              head_dim, ld, scale);
+                               const float* out, const float* lse, const float* q, const float* k,
+                               const float* v, const int32_t* offsets, int64_t sequences, int64_t n_heads,
+                               int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
+  return backward<F32Product>(stream, dq, dk, dv, d_out, out, lse, q, k, v, offsets, sequences, n_heads,
+                              n_kv_heads, head_dim, ld, scale);
 }
 
-int32_t attention_backward_bf16(sjd2_stream stream, uint16_t* dq, uint16_t* dk, uint16_t* dv, const uint16_t* d_out,
-                                const uint16_t* out, const float* lse, const uint16_t* q, const uint16_t* k,
-                                const uint16_t* v, const int32_t* offsets, int64_t sequences, int64_t n_heads,
+int32_t attention_backward_bf16(sjd2_stream stream, uint16_t* dq, uint16_t* dk, uint16_t* dv,
+                                const uint16_t* d_out, const uint16_t* out, const float* lse,
+                                const uint16_t* q, const uint16_t* k, const uint16_t* v,
+                                const int32_t* offsets, int64_t sequences, int64_t n_heads,
                                 int64_t n_kv_heads, int64_t head_dim, int64_t ld, float scale) {
-  return backward<Bf16Product>(stream, dq, dk, dv, d_out, out, lse, q, k, v, offsets, sequences, n_heads, n_kv_heads,
-                               head_dim, ld, scale);
+  return backward<Bf16Product>(stream, dq, dk, dv, d_out, out, lse, q, k, v, offsets, sequences, n_heads,
+                               n_kv_heads, head_dim, ld, scale);
 }
 
 }  // namespace sjd2::SJD2_ISA::training

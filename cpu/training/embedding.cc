@@ -1,10 +1,9 @@
 // What goes into the first layer: table rows and their gradients, noise in normalised embedding space, and the random
 // numbers and sinusoids behind it.
 
-#include "training_table.h"
-
 #include "../threads.h"
 #include "product.h"
+#include "training_table.h"
 
 namespace sjd2::SJD2_ISA::training {
 
@@ -47,7 +46,9 @@ int32_t gather_rows(sjd2_stream stream, float* x, const float* table, const int3
       if (accumulate == 0) {
         std::memcpy(out, row, static_cast<size_t>(hidden_size) * 4);
       } else {
-        over_row(hidden_size, [&](int64_t j, int64_t n) { store_at(out + j, load_at(out + j, n) + load_at(row + j, n), n); });
+        over_row(hidden_size, [&](int64_t j, int64_t n) {
+          store_at(out + j, load_at(out + j, n) + load_at(row + j, n), n);
+        });
       }
     }
   });
@@ -55,8 +56,8 @@ int32_t gather_rows(sjd2_stream stream, float* x, const float* table, const int3
 }
 
 // Split over columns: rows of the table are hit from anywhere, columns belong to one item.
-int32_t scatter_add_rows(sjd2_stream stream, float* table, const float* x, const int32_t* index, const float* scale,
-                         int64_t m, int64_t hidden_size) {
+int32_t scatter_add_rows(sjd2_stream stream, float* table, const float* x, const int32_t* index,
+                         const float* scale, int64_t m, int64_t hidden_size) {
   constexpr int64_t kColumns = 64;
   parallel_for(stream, (hidden_size + kColumns - 1) / kColumns, [&](int64_t item) {
     int64_t first = item * kColumns, width = hidden_size - first < kColumns ? hidden_size - first : kColumns;
@@ -65,7 +66,9 @@ int32_t scatter_add_rows(sjd2_stream stream, float* table, const float* x, const
       Vec s = splat(scale == nullptr ? 1.0f : scale[i]);
       float* out = table + index[i] * hidden_size + first;
       const float* in = x + i * hidden_size + first;
-      over_row(width, [&](int64_t j, int64_t n) { store_at(out + j, fma(s, load_at(in + j, n), load_at(out + j, n)), n); });
+      over_row(width, [&](int64_t j, int64_t n) {
+        store_at(out + j, fma(s, load_at(in + j, n), load_at(out + j, n)), n);
+      });
     }
   });
   return SJD2_OK;
@@ -80,7 +83,8 @@ int32_t noise_mix(sjd2_stream stream, float* x, const int32_t* rows, const float
       const float* eps = noise + i * hidden_size;
       over_row(hidden_size, [&](int64_t j, int64_t l) {
         Vec mu = load_at(mean + j, l), sd = load_at(std + j, l);
-        if (l < kLanes) sd = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(l)), sd, splat(1.0f));
+        if (l < kLanes)
+          sd = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(l)), sd, splat(1.0f));
         Vec mixed = fma((load_at(row + j, l) - mu) / sd, splat(alpha[i]), load_at(eps + j, l) * sigma[i]);
         Vec out = fma(mixed, sd, mu);
         if (level != nullptr) out = out + load_at(level + i * hidden_size + j, l);
@@ -96,8 +100,8 @@ int32_t philox_normal(sjd2_stream stream, float* out, const int32_t* high, const
   parallel_for(stream, n, [&](int64_t i) {
     float* row = out + i * hidden_size;
     for (int64_t e = 0; e < hidden_size; e += 4) {
-      PhiloxBlock b = philox(static_cast<uint32_t>(e / 4), static_cast<uint32_t>(high[i]), static_cast<uint32_t>(low[i]),
-                             stream_high, seed);
+      PhiloxBlock b = philox(static_cast<uint32_t>(e / 4), static_cast<uint32_t>(high[i]),
+                             static_cast<uint32_t>(low[i]), stream_high, seed);
       for (int64_t pair = 0; pair < 4 && e + pair < hidden_size; pair += 2) {
         double u = (b.w[pair] + 0.5) * 0x1p-32, v = (b.w[pair + 1] + 0.5) * 0x1p-32;
         double r = std::sqrt(-2.0 * std::log(u)), turn = 6.283185307179586477 * v;
@@ -109,7 +113,8 @@ int32_t philox_normal(sjd2_stream stream, float* out, const int32_t* high, const
   return SJD2_OK;
 }
 
-int32_t sinusoid(sjd2_stream stream, float* out, const double* t, const double* frequencies, int64_t n, int64_t half) {
+int32_t sinusoid(sjd2_stream stream, float* out, const double* t, const double* frequencies, int64_t n,
+                 int64_t half) {
   parallel_for(stream, (n + kRowsPerItem - 1) / kRowsPerItem, [&](int64_t item) {
     for (int64_t i = item * kRowsPerItem; i < n && i < (item + 1) * kRowsPerItem; ++i) {
       for (int64_t j = 0; j < half; ++j) {

@@ -2,9 +2,9 @@
 //
 // Work is split over blocks of 32 rows of C; every element sums over all of K on one thread in ascending order.
 
-#include "training_table.h"
 #include "../threads.h"
 #include "product.h"
+#include "training_table.h"
 
 namespace sjd2::SJD2_ISA::training {
 
@@ -35,7 +35,9 @@ class Pending {
 
   void some(int64_t rows) {
     int64_t last = next_ + rows < rows_ ? next_ + rows : rows_;
-    for (; next_ < last; ++next_) store_row(c_ + next_ * ldc_, addend_ == nullptr ? nullptr : addend_ + next_ * ldd_, out_ + next_ * kBlock);
+    for (; next_ < last; ++next_)
+      store_row(c_ + next_ * ldc_, addend_ == nullptr ? nullptr : addend_ + next_ * ldd_,
+                out_ + next_ * kBlock);
   }
 
   void finish() { some(kBlock); }
@@ -65,8 +67,8 @@ class Pending {
 };
 
 template <class P, typename TA, typename TC>
-int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panels, int64_t n, TC* c, int64_t ldc,
-                 const TC* addend, int64_t ldd) {
+int32_t multiply(sjd2_stream stream, Matrix<TA> a, const typename P::Elem* panels, int64_t n, TC* c,
+                 int64_t ldc, const TC* addend, int64_t ldd) {
   using Elem = typename P::Elem;
   int64_t kp = round_up(a.cols, P::kDepth), stride = packed_panel<P>(a.cols);
   int64_t blocks = round_up(a.rows, kBlock) / kBlock;
@@ -138,17 +140,21 @@ void pack_panels(sjd2_stream stream, typename P::Elem* out, Matrix<TB> b) {
 // Picks the element types and calls f(Matrix<TA>, TC*).
 template <typename F>
 int32_t with_types(const void* a, int32_t a_dtype, void* c, int32_t c_dtype, F&& f) {
-  if (a_dtype == SJD2_F32 && c_dtype == SJD2_F32) return f(static_cast<const float*>(a), static_cast<float*>(c));
-  if (a_dtype == SJD2_F32 && c_dtype == SJD2_BF16) return f(static_cast<const float*>(a), static_cast<uint16_t*>(c));
-  if (a_dtype == SJD2_BF16 && c_dtype == SJD2_F32) return f(static_cast<const uint16_t*>(a), static_cast<float*>(c));
+  if (a_dtype == SJD2_F32 && c_dtype == SJD2_F32)
+    return f(static_cast<const float*>(a), static_cast<float*>(c));
+  if (a_dtype == SJD2_F32 && c_dtype == SJD2_BF16)
+    return f(static_cast<const float*>(a), static_cast<uint16_t*>(c));
+  if (a_dtype == SJD2_BF16 && c_dtype == SJD2_F32)
+    return f(static_cast<const uint16_t*>(a), static_cast<float*>(c));
   if (a_dtype == SJD2_BF16 && c_dtype == SJD2_BF16)
     return f(static_cast<const uint16_t*>(a), static_cast<uint16_t*>(c));
   return SJD2_UNSUPPORTED;
 }
 
 template <class P>
-int32_t gemm_packed_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed, int64_t m,
-                       int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int32_t c_dtype, int32_t a_dtype) {
+int32_t gemm_packed_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed,
+                       int64_t m, int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda,
+                       int32_t c_dtype, int32_t a_dtype) {
   return with_types(a, a_dtype, c, c_dtype, [&](auto* a_typed, auto* c_typed) {
     using TC = std::remove_pointer_t<decltype(c_typed)>;
     Matrix<std::remove_const_t<std::remove_pointer_t<decltype(a_typed)>>> matrix{a_typed, m, k, lda, false};
@@ -158,17 +164,18 @@ int32_t gemm_packed_as(sjd2_stream stream, void* c, const void* addend, const vo
 }
 
 template <class P>
-int32_t gemm_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m, int64_t n,
-                int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype, int32_t a_dtype,
-                int32_t b_dtype, int32_t a_transposed, int32_t b_transposed) {
+int32_t gemm_as(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m,
+                int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype,
+                int32_t a_dtype, int32_t b_dtype, int32_t a_transposed, int32_t b_transposed) {
   using Elem = typename P::Elem;
-  auto* panels = static_cast<Elem*>(
-      scratch(kSlotB, packed_elements<P>(n, k) * static_cast<int64_t>(sizeof(Elem))));
+  auto* panels =
+      static_cast<Elem*>(scratch(kSlotB, packed_elements<P>(n, k) * static_cast<int64_t>(sizeof(Elem))));
   if (panels == nullptr) return SJD2_OUT_OF_MEMORY;
   if (b_dtype == SJD2_F32) {
     pack_panels<P>(stream, panels, Matrix<float>{static_cast<const float*>(b), k, n, ldb, b_transposed != 0});
   } else if (b_dtype == SJD2_BF16) {
-    pack_panels<P>(stream, panels, Matrix<uint16_t>{static_cast<const uint16_t*>(b), k, n, ldb, b_transposed != 0});
+    pack_panels<P>(stream, panels,
+                   Matrix<uint16_t>{static_cast<const uint16_t*>(b), k, n, ldb, b_transposed != 0});
   } else {
     return SJD2_UNSUPPORTED;
   }
@@ -194,13 +201,14 @@ void* scratch(Slot slot, int64_t bytes) {
 }
 
 int32_t packed_bytes(sjd2_stream, int64_t* out, int64_t n, int64_t k, int32_t product) {
-  *out = product == SJD2_BF16 ? packed_elements<Bf16Product>(n, k) * static_cast<int64_t>(sizeof(Bf16Product::Elem))
-                              : packed_elements<F32Product>(n, k) * static_cast<int64_t>(sizeof(float));
+  *out = product == SJD2_BF16
+             ? packed_elements<Bf16Product>(n, k) * static_cast<int64_t>(sizeof(Bf16Product::Elem))
+             : packed_elements<F32Product>(n, k) * static_cast<int64_t>(sizeof(float));
   return SJD2_OK;
 }
 
-int32_t pack(sjd2_stream stream, void* packed, const float* b, int64_t n, int64_t k, int64_t ldb, int32_t transposed,
-             int32_t product) {
+int32_t pack(sjd2_stream stream, void* packed, const float* b, int64_t n, int64_t k, int64_t ldb,
+             int32_t transposed, int32_t product) {
   Matrix<float> matrix{b, k, n, ldb, transposed != 0};
   if (product == SJD2_BF16) {
     pack_panels<Bf16Product>(stream, static_cast<Bf16Product::Elem*>(packed), matrix);
@@ -210,21 +218,22 @@ int32_t pack(sjd2_stream stream, void* packed, const float* b, int64_t n, int64_
   return SJD2_OK;
 }
 
-int32_t gemm_packed(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed, int64_t m,
-                    int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int32_t c_dtype, int32_t a_dtype,
-                    int32_t product) {
+int32_t gemm_packed(sjd2_stream stream, void* c, const void* addend, const void* a, const void* packed,
+                    int64_t m, int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int32_t c_dtype,
+                    int32_t a_dtype, int32_t product) {
   if (product == SJD2_BF16) {
-    return gemm_packed_as<Bf16Product>(stream, c, addend, a, packed, m, n, k, ldc, ldd, lda, c_dtype, a_dtype);
+    return gemm_packed_as<Bf16Product>(stream, c, addend, a, packed, m, n, k, ldc, ldd, lda, c_dtype,
+                                       a_dtype);
   }
   return gemm_packed_as<F32Product>(stream, c, addend, a, packed, m, n, k, ldc, ldd, lda, c_dtype, a_dtype);
 }
 
-int32_t gemm(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m, int64_t n,
-             int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype, int32_t a_dtype,
-             int32_t b_dtype, int32_t a_transposed, int32_t b_transposed, int32_t product) {
+int32_t gemm(sjd2_stream stream, void* c, const void* addend, const void* a, const void* b, int64_t m,
+             int64_t n, int64_t k, int64_t ldc, int64_t ldd, int64_t lda, int64_t ldb, int32_t c_dtype,
+             int32_t a_dtype, int32_t b_dtype, int32_t a_transposed, int32_t b_transposed, int32_t product) {
   if (product == SJD2_BF16) {
-    return gemm_as<Bf16Product>(stream, c, addend, a, b, m, n, k, ldc, ldd, lda, ldb, c_dtype, a_dtype, b_dtype,
-                                a_transposed, b_transposed);
+    return gemm_as<Bf16Product>(stream, c, addend, a, b, m, n, k, ldc, ldd, lda, ldb, c_dtype, a_dtype,
+                                b_dtype, a_transposed, b_transposed);
   }
   return gemm_as<F32Product>(stream, c, addend, a, b, m, n, k, ldc, ldd, lda, ldb, c_dtype, a_dtype, b_dtype,
                              a_transposed, b_transposed);

@@ -1,9 +1,8 @@
 // Parameter updates and other passes over flat arrays.
 
-#include "training_table.h"
-
 #include "../threads.h"
 #include "product.h"
+#include "training_table.h"
 
 namespace sjd2::SJD2_ISA::training {
 
@@ -22,8 +21,8 @@ void over_flat(sjd2_stream stream, int64_t n, F&& f) {
 
 // out[r,c] = beta * addend[r,c] + alpha * (A B), on the running thread alone.
 template <class P>
-void small_product(float* out, const Matrix<float>& a, const Matrix<float>& b, float alpha, const float* addend,
-                   float beta, typename P::Elem* panels, typename P::Elem* rows) {
+void small_product(float* out, const Matrix<float>& a, const Matrix<float>& b, float alpha,
+                   const float* addend, float beta, typename P::Elem* panels, typename P::Elem* rows) {
   int64_t stride = packed_panel<P>(b.rows), count = round_up(b.cols, kBlock) / kPanel;
   int64_t depth = round_up(a.cols, P::kDepth);
   for (int64_t p = 0; p < count; ++p) {
@@ -61,8 +60,8 @@ bool newton_schulz(float* u, int64_t rows, int64_t cols, int32_t steps) {
                                                                                : packed_elements<P>(r, c);
   int64_t row_elements = kBlock * round_up(c, P::kDepth);
   int64_t floats = round_up(2 * n + 2 * r * r, kLanes);
-  auto* base = static_cast<float*>(
-      scratch(kSlotTask, floats * 4 + (panel_elements + row_elements) * static_cast<int64_t>(sizeof(Elem)) + 256));
+  auto* base = static_cast<float*>(scratch(
+      kSlotTask, floats * 4 + (panel_elements + row_elements) * static_cast<int64_t>(sizeof(Elem)) + 256));
   if (base == nullptr) return false;
   float *x = base, *next = x + n, *gram = next + n, *poly = gram + r * r;
   auto* panels = reinterpret_cast<Elem*>(base + floats);
@@ -94,9 +93,9 @@ bool newton_schulz(float* u, int64_t rows, int64_t cols, int32_t steps) {
 
 }  // namespace
 
-int32_t adamw(sjd2_stream stream, float* param, float* first, float* second, const float* grad, int64_t n, float lr,
-              float beta1, float beta2, float eps, float decay, float correction1, float correction2,
-              float grad_scale) {
+int32_t adamw(sjd2_stream stream, float* param, float* first, float* second, const float* grad, int64_t n,
+              float lr, float beta1, float beta2, float eps, float decay, float correction1,
+              float correction2, float grad_scale) {
   over_flat(stream, n, [&](int64_t i, int64_t l) {
     Vec g = load_at(grad + i, l) * grad_scale;
     Vec m = load_at(first + i, l) * beta1 + g * (1.0f - beta1);
@@ -112,8 +111,8 @@ int32_t adamw(sjd2_stream stream, float* param, float* first, float* second, con
 }
 
 int32_t muon(sjd2_stream stream, float* param, float* momentum, const float* grad, const int64_t* offsets,
-             const int64_t* rows, const int64_t* cols, int64_t count, float lr, float beta, float decay, float rms,
-             float grad_scale, int32_t steps, int32_t product) {
+             const int64_t* rows, const int64_t* cols, int64_t count, float lr, float beta, float decay,
+             float rms, float grad_scale, int32_t steps, int32_t product) {
   bool failed = false;
   parallel_for(stream, count, [&](int64_t item) {
     int64_t r = rows[item], c = cols[item], n = r * c;
@@ -129,14 +128,17 @@ int32_t muon(sjd2_stream stream, float* param, float* momentum, const float* gra
         store_at(m + i, mv, l);
         store_at(u + i, gv + mv * beta, l);
       });
-      done = product == SJD2_BF16 ? newton_schulz<Bf16Product>(u, r, c, steps) : newton_schulz<F32Product>(u, r, c, steps);
+      done = product == SJD2_BF16 ? newton_schulz<Bf16Product>(u, r, c, steps)
+                                  : newton_schulz<F32Product>(u, r, c, steps);
     }
     if (!done) {
       __atomic_store_n(&failed, true, __ATOMIC_RELAXED);
       return;
     }
     float step = lr * rms * std::sqrt(static_cast<float>(r > c ? r : c)), keep = 1.0f - lr * decay;
-    over_row(n, [&](int64_t i, int64_t l) { store_at(p + i, load_at(p + i, l) * keep - load_at(u + i, l) * step, l); });
+    over_row(n, [&](int64_t i, int64_t l) {
+      store_at(p + i, load_at(p + i, l) * keep - load_at(u + i, l) * step, l);
+    });
   });
   return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;
 }

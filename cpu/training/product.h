@@ -70,7 +70,8 @@ inline void copy_edge(float* out, int64_t out_ld, const Matrix<T>& m, int64_t r0
   int64_t nr = m.rows - r0 < rows ? m.rows - r0 : rows;
   int64_t nc = m.cols - c0 < cols ? m.cols - c0 : cols;
   for (int64_t r = 0; r < rows; ++r) {
-    for (int64_t c = 0; c < cols; ++c) out[r * out_ld + c] = r < nr && c < nc ? to_float(*m.at(r0 + r, c0 + c)) : 0;
+    for (int64_t c = 0; c < cols; ++c)
+      out[r * out_ld + c] = r < nr && c < nc ? to_float(*m.at(r0 + r, c0 + c)) : 0;
   }
 }
 
@@ -167,8 +168,8 @@ struct F32ProductT {
 
   // R rows of the block; with `more` the sums go on from what `out` holds.
   template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k,
-                   bool more) {
+  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
+                   int64_t k, bool more) {
     Vec acc[R][2] = {};
     if (more) {
       for (int r = 0; r < R; ++r) {
@@ -193,8 +194,8 @@ struct F32ProductT {
 
   // out[32][32] = A block times two panels over k in [k0, k1), in stretches of k whose panels stay in the first-level
   // cache while all rows pass over them.
-  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
-                    int64_t k1) {
+  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
+                    int64_t k0, int64_t k1) {
     constexpr int64_t kStretch = 192;
     for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
       int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
@@ -362,14 +363,14 @@ struct Bf16Product {
     _tile_stored(3, out + 16 * ldo + 16, ldo * 4);
   }
 
-  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
-                    int64_t k1) {
+  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
+                    int64_t k0, int64_t k1) {
     tiles(out, ldo, nullptr, 0, a, lda, b0, b1, k0, k1, [] {});
   }
 #else
   template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k,
-                   bool more) {
+  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
+                   int64_t k, bool more) {
     __m512 acc[R][2];
     for (int r = 0; r < R; ++r) {
       acc[r][0] = more ? _mm512_loadu_ps(out + r * ldo) : _mm512_setzero_ps();
@@ -393,8 +394,8 @@ struct Bf16Product {
     }
   }
 
-  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1, int64_t k0,
-                    int64_t k1) {
+  static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
+                    int64_t k0, int64_t k1) {
     constexpr int64_t kStretch = 384;
     for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
       int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
@@ -435,8 +436,8 @@ inline int64_t packed_elements(int64_t n, int64_t k) {
 
 // One row block of A against all panels; f(column, block[32][32]) takes each pair of panels.
 template <class P, typename F>
-inline void row_block(const typename P::Elem* a, int64_t lda, const typename P::Elem* panels, int64_t panel_stride,
-                      int64_t columns, int64_t k0, int64_t k1, F&& f) {
+inline void row_block(const typename P::Elem* a, int64_t lda, const typename P::Elem* panels,
+                      int64_t panel_stride, int64_t columns, int64_t k0, int64_t k1, F&& f) {
   alignas(64) float out[kBlock * kBlock];
   for (int64_t c = 0; c < columns; c += kBlock) {
     const typename P::Elem* b = panels + c / kPanel * panel_stride;

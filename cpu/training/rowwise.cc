@@ -1,10 +1,9 @@
 // Operations that see one row at a time: norms, rotary positions, activation, loss; and the sums over rows that their
 // weights need. Sums over rows go through partial sums of 64 rows each, added in ascending order.
 
-#include "training_table.h"
-
 #include "../threads.h"
 #include "product.h"
+#include "training_table.h"
 
 namespace sjd2::SJD2_ISA::training {
 
@@ -42,8 +41,8 @@ int32_t reduce_rows(sjd2_stream stream, float* out, int64_t m, int64_t n, F&& f)
 }
 
 template <typename T>
-int32_t rms_forward(sjd2_stream stream, T* y, float* rstd, const float* x, const float* weight, const int32_t* rows,
-                    int64_t m, int64_t d, float eps) {
+int32_t rms_forward(sjd2_stream stream, T* y, float* rstd, const float* x, const float* weight,
+                    const int32_t* rows, int64_t m, int64_t d, float eps) {
   over_rows(stream, m, kRowsPerItem, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const float* xr = x + (rows == nullptr ? i : rows[i]) * d;
@@ -54,15 +53,17 @@ int32_t rms_forward(sjd2_stream stream, T* y, float* rstd, const float* x, const
       });
       float s = 1.0f / std::sqrt(sum(squares) / static_cast<float>(d) + eps);
       rstd[i] = s;
-      over_row(d, [&](int64_t j, int64_t n) { store_at(y + i * d + j, load_at(xr + j, n) * s * load_at(weight + j, n), n); });
+      over_row(d, [&](int64_t j, int64_t n) {
+        store_at(y + i * d + j, load_at(xr + j, n) * s * load_at(weight + j, n), n);
+      });
     }
   });
   return SJD2_OK;
 }
 
 template <typename T>
-int32_t rms_backward(sjd2_stream stream, float* dx, float* dweight, const T* dy, const float* x, const float* weight,
-                     const float* rstd, const int32_t* rows, int64_t m, int64_t d) {
+int32_t rms_backward(sjd2_stream stream, float* dx, float* dweight, const T* dy, const float* x,
+                     const float* weight, const float* rstd, const int32_t* rows, int64_t m, int64_t d) {
   return reduce_rows(stream, dweight, m, d, [&](float* partial, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       int64_t r = rows == nullptr ? i : rows[i];
@@ -70,7 +71,9 @@ int32_t rms_backward(sjd2_stream stream, float* dx, float* dweight, const T* dy,
       const T* g = dy + i * d;
       float* out = dx + r * d;
       Vec dot = {};
-      over_row(d, [&](int64_t j, int64_t n) { dot = fma(load_at(g + j, n) * load_at(weight + j, n), load_at(xr + j, n), dot); });
+      over_row(d, [&](int64_t j, int64_t n) {
+        dot = fma(load_at(g + j, n) * load_at(weight + j, n), load_at(xr + j, n), dot);
+      });
       float s = rstd[i];
       float shift = sum(dot) * s * s / static_cast<float>(d);
       over_row(d, [&](int64_t j, int64_t n) {
@@ -88,8 +91,8 @@ inline int64_t norm_row(int64_t h, int64_t heads, int64_t norm_rows) { return h 
 
 template <typename T>
 int32_t qk_forward(sjd2_stream stream, T* y, float* stats, const T* x, const float* qw, const float* qb,
-                   const float* kw, const float* kb, int64_t m, int64_t nh, int64_t nkv, int64_t hd, int64_t norm_rows,
-                   float eps) {
+                   const float* kw, const float* kb, int64_t m, int64_t nh, int64_t nkv, int64_t hd,
+                   int64_t norm_rows, float eps) {
   int64_t ld = (nh + 2 * nkv) * hd;
   over_rows(stream, m, kRowsPerItem, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
@@ -106,7 +109,8 @@ int32_t qk_forward(sjd2_stream stream, T* y, float* stats, const T* x, const flo
         Vec squares = {};
         over_row(hd, [&](int64_t j, int64_t n) {
           Vec v = load_at(xr + j, n) - mean;
-          if (n < kLanes) v = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(n)), v, splat(0.0f));
+          if (n < kLanes)
+            v = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(n)), v, splat(0.0f));
           squares = fma(v, v, squares);
         });
         float s = 1.0f / std::sqrt(sum(squares) / static_cast<float>(hd) + eps);
@@ -116,15 +120,17 @@ int32_t qk_forward(sjd2_stream stream, T* y, float* stats, const T* x, const flo
           store_at(yr + j, fma((load_at(xr + j, n) - mean) * s, load_at(w + j, n), load_at(b + j, n)), n);
         });
       }
-      std::memcpy(y + i * ld + (nh + nkv) * hd, x + i * ld + (nh + nkv) * hd, static_cast<size_t>(nkv * hd) * sizeof(T));
+      std::memcpy(y + i * ld + (nh + nkv) * hd, x + i * ld + (nh + nkv) * hd,
+                  static_cast<size_t>(nkv * hd) * sizeof(T));
     }
   });
   return SJD2_OK;
 }
 
 template <typename T>
-int32_t qk_backward(sjd2_stream stream, T* dy, float* d_params, const T* x, const float* stats, const float* qw,
-                    const float* kw, int64_t m, int64_t nh, int64_t nkv, int64_t hd, int64_t norm_rows) {
+int32_t qk_backward(sjd2_stream stream, T* dy, float* d_params, const T* x, const float* stats,
+                    const float* qw, const float* kw, int64_t m, int64_t nh, int64_t nkv, int64_t hd,
+                    int64_t norm_rows) {
   int64_t ld = (nh + 2 * nkv) * hd, block = norm_rows * hd;
   return reduce_rows(stream, d_params, m, 4 * block, [&](float* partial, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
@@ -156,8 +162,8 @@ int32_t qk_backward(sjd2_stream stream, T* dy, float* d_params, const T* x, cons
 }
 
 template <typename T>
-int32_t rotate(sjd2_stream stream, T* x, const float* cos, const float* sin, const int32_t* position, int64_t m,
-               int64_t heads, int64_t hd, int64_t ld, int32_t inverse) {
+int32_t rotate(sjd2_stream stream, T* x, const float* cos, const float* sin, const int32_t* position,
+               int64_t m, int64_t heads, int64_t hd, int64_t ld, int32_t inverse) {
   int64_t half = hd / 2;
   float sign = inverse != 0 ? -1.0f : 1.0f;
   over_rows(stream, m, kRowsPerItem, [&](int64_t first, int64_t last) {
@@ -168,7 +174,8 @@ int32_t rotate(sjd2_stream stream, T* x, const float* cos, const float* sin, con
         T* lo = x + i * ld + h * hd;
         T* hi = lo + half;
         over_row(half, [&](int64_t j, int64_t n) {
-          Vec a = load_at(lo + j, n), b = load_at(hi + j, n), cv = load_at(c + j, n), sv = load_at(s + j, n) * sign;
+          Vec a = load_at(lo + j, n), b = load_at(hi + j, n), cv = load_at(c + j, n),
+              sv = load_at(s + j, n) * sign;
           store_at(lo + j, a * cv - b * sv, n);
           store_at(hi + j, b * cv + a * sv, n);
         });
@@ -193,7 +200,8 @@ int32_t swiglu_up(sjd2_stream stream, T* act, const T* gate_up, int64_t m, int64
 }
 
 template <typename T>
-int32_t swiglu_down(sjd2_stream stream, T* d_gate_up, const T* d_act, const T* gate_up, int64_t m, int64_t width) {
+int32_t swiglu_down(sjd2_stream stream, T* d_gate_up, const T* d_act, const T* gate_up, int64_t m,
+                    int64_t width) {
   over_rows(stream, m, kRowsPerItem / 2, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       const T* gate = gate_up + i * 2 * width;
@@ -210,8 +218,8 @@ int32_t swiglu_down(sjd2_stream stream, T* d_gate_up, const T* d_act, const T* g
 }
 
 template <typename T>
-int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* logits, const int32_t* target, int64_t m,
-                  int64_t n, float scale) {
+int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* logits, const int32_t* target,
+                  int64_t m, int64_t n, float scale) {
   constexpr int64_t kRows = 8;
   int64_t np = round_up(n, kLanes);
   bool failed = false;
@@ -225,9 +233,9 @@ int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* lo
       const float* row = logits + i * n;
       auto masked = [&](int64_t j, int64_t lanes) {
         Vec v = load_at(row + j, lanes);
-        return lanes == kLanes
-                   ? v
-                   : select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(lanes)), v, splat(-INFINITY));
+        return lanes == kLanes ? v
+                               : select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(lanes)), v,
+                                        splat(-INFINITY));
       };
       Vec high = splat(-INFINITY);
       over_row(n, [&](int64_t j, int64_t lanes) { high = vmax(high, masked(j, lanes)); });
@@ -235,7 +243,8 @@ int32_t loss_rows(sjd2_stream stream, float* losses, T* dlogits, const float* lo
       Vec total = {};
       over_row(n, [&](int64_t j, int64_t lanes) {
         Vec e = exp(masked(j, lanes) - top);
-        if (lanes < kLanes) e = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(lanes)), e, splat(0.0f));
+        if (lanes < kLanes)
+          e = select(reinterpret_cast<IVec>(lane_index() < static_cast<float>(lanes)), e, splat(0.0f));
         store(exps + j, e);
         total = total + e;
       });
@@ -258,8 +267,9 @@ int32_t rms_norm_forward_f32(sjd2_stream stream, float* y, float* rstd, const fl
   return rms_forward(stream, y, rstd, x, weight, rows, m, hidden_size, eps);
 }
 
-int32_t rms_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* rstd, const float* x, const float* weight,
-                              const int32_t* rows, int64_t m, int64_t hidden_size, float eps) {
+int32_t rms_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* rstd, const float* x,
+                              const float* weight, const int32_t* rows, int64_t m, int64_t hidden_size,
+                              float eps) {
   return rms_forward(stream, y, rstd, x, weight, rows, m, hidden_size, eps);
 }
 
@@ -269,49 +279,55 @@ int32_t rms_norm_backward_f32(sjd2_stream stream, float* dx, float* dweight, con
   return rms_backward(stream, dx, dweight, dy, x, weight, rstd, rows, m, hidden_size);
 }
 
-int32_t rms_norm_backward_bf16(sjd2_stream stream, float* dx, float* dweight, const uint16_t* dy, const float* x,
-                               const float* weight, const float* rstd, const int32_t* rows, int64_t m,
-                               int64_t hidden_size) {
+int32_t rms_norm_backward_bf16(sjd2_stream stream, float* dx, float* dweight, const uint16_t* dy,
+                               const float* x, const float* weight, const float* rstd, const int32_t* rows,
+                               int64_t m, int64_t hidden_size) {
   return rms_backward(stream, dx, dweight, dy, x, weight, rstd, rows, m, hidden_size);
 }
 
 int32_t qk_norm_forward_f32(sjd2_stream stream, float* y, float* stats, const float* x, const float* q_weight,
-                            const float* q_bias, const float* k_weight, const float* k_bias, int64_t m, int64_t n_heads,
-                            int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows, float eps) {
+                            const float* q_bias, const float* k_weight, const float* k_bias, int64_t m,
+                            int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows,
+                            float eps) {
   return qk_forward(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias, m, n_heads, n_kv_heads, head_dim,
                     norm_rows, eps);
 }
 
-int32_t qk_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* stats, const uint16_t* x, const float* q_weight,
-                             const float* q_bias, const float* k_weight, const float* k_bias, int64_t m,
-                             int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows, float eps) {
+int32_t qk_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* stats, const uint16_t* x,
+                             const float* q_weight, const float* q_bias, const float* k_weight,
+                             const float* k_bias, int64_t m, int64_t n_heads, int64_t n_kv_heads,
+                             int64_t head_dim, int64_t norm_rows, float eps) {
   return qk_forward(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias, m, n_heads, n_kv_heads, head_dim,
                     norm_rows, eps);
 }
 
-int32_t qk_norm_backward_f32(sjd2_stream stream, float* dy, float* d_params, const float* x, const float* stats,
-                             const float* q_weight, const float* k_weight, int64_t m, int64_t n_heads,
-                             int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
-  return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim, norm_rows);
+int32_t qk_norm_backward_f32(sjd2_stream stream, float* dy, float* d_params, const float* x,
+                             const float* stats, const float* q_weight, const float* k_weight, int64_t m,
+                             int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
+  return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim,
+                     norm_rows);
 }
 
-int32_t qk_norm_backward_bf16(sjd2_stream stream, uint16_t* dy, float* d_params, const uint16_t* x, const float* stats,
-                              const float* q_weight, const float* k_weight, int64_t m, int64_t n_heads,
-                              int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
-  return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim, norm_rows);
+int32_t qk_norm_backward_bf16(sjd2_stream stream, uint16_t* dy, float* d_params, const uint16_t* x,
+                              const float* stats, const float* q_weight, const float* k_weight, int64_t m,
+                              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
+  return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim,
+                     norm_rows);
 }
 
-int32_t rope_f32(sjd2_stream stream, float* x, const float* cos, const float* sin, const int32_t* position, int64_t m,
-                 int64_t n_heads, int64_t head_dim, int64_t ld, int32_t inverse) {
+int32_t rope_f32(sjd2_stream stream, float* x, const float* cos, const float* sin, const int32_t* position,
+                 int64_t m, int64_t n_heads, int64_t head_dim, int64_t ld, int32_t inverse) {
   return rotate(stream, x, cos, sin, position, m, n_heads, head_dim, ld, inverse);
 }
 
-int32_t rope_bf16(sjd2_stream stream, uint16_t* x, const float* cos, const float* sin, const int32_t* position,
-                  int64_t m, int64_t n_heads, int64_t head_dim, int64_t ld, int32_t inverse) {
+int32_t rope_bf16(sjd2_stream stream, uint16_t* x, const float* cos, const float* sin,
+                  const int32_t* position, int64_t m, int64_t n_heads, int64_t head_dim, int64_t ld,
+                  int32_t inverse) {
   return rotate(stream, x, cos, sin, position, m, n_heads, head_dim, ld, inverse);
 }
 
-int32_t swiglu_forward_f32(sjd2_stream stream, float* act, const float* gate_up, int64_t m, int64_t intermediate_size) {
+int32_t swiglu_forward_f32(sjd2_stream stream, float* act, const float* gate_up, int64_t m,
+                           int64_t intermediate_size) {
   return swiglu_up(stream, act, gate_up, m, intermediate_size);
 }
 
@@ -320,18 +336,18 @@ int32_t swiglu_forward_bf16(sjd2_stream stream, uint16_t* act, const uint16_t* g
   return swiglu_up(stream, act, gate_up, m, intermediate_size);
 }
 
-int32_t swiglu_backward_f32(sjd2_stream stream, float* d_gate_up, const float* d_act, const float* gate_up, int64_t m,
-                            int64_t intermediate_size) {
+int32_t swiglu_backward_f32(sjd2_stream stream, float* d_gate_up, const float* d_act, const float* gate_up,
+                            int64_t m, int64_t intermediate_size) {
   return swiglu_down(stream, d_gate_up, d_act, gate_up, m, intermediate_size);
 }
 
-int32_t swiglu_backward_bf16(sjd2_stream stream, uint16_t* d_gate_up, const uint16_t* d_act, const uint16_t* gate_up,
-                             int64_t m, int64_t intermediate_size) {
+int32_t swiglu_backward_bf16(sjd2_stream stream, uint16_t* d_gate_up, const uint16_t* d_act,
+                             const uint16_t* gate_up, int64_t m, int64_t intermediate_size) {
   return swiglu_down(stream, d_gate_up, d_act, gate_up, m, intermediate_size);
 }
 
-int32_t cross_entropy_f32(sjd2_stream stream, float* losses, float* dlogits, const float* logits, const int32_t* target,
-                          int64_t m, int64_t n, float scale) {
+int32_t cross_entropy_f32(sjd2_stream stream, float* losses, float* dlogits, const float* logits,
+                          const int32_t* target, int64_t m, int64_t n, float scale) {
   return loss_rows(stream, losses, dlogits, logits, target, m, n, scale);
 }
 
@@ -343,7 +359,9 @@ int32_t cross_entropy_bf16(sjd2_stream stream, float* losses, uint16_t* dlogits,
 int32_t add_bias(sjd2_stream stream, float* x, const float* bias, int64_t m, int64_t n) {
   over_rows(stream, m, kRowsPerItem, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      over_row(n, [&](int64_t j, int64_t l) { store_at(x + i * n + j, load_at(x + i * n + j, l) + load_at(bias + j, l), l); });
+      over_row(n, [&](int64_t j, int64_t l) {
+        store_at(x + i * n + j, load_at(x + i * n + j, l) + load_at(bias + j, l), l);
+      });
     }
   });
   return SJD2_OK;
@@ -352,7 +370,9 @@ int32_t add_bias(sjd2_stream stream, float* x, const float* bias, int64_t m, int
 int32_t column_sum(sjd2_stream stream, float* out, const float* x, int64_t m, int64_t n) {
   return reduce_rows(stream, out, m, n, [&](float* partial, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
-      over_row(n, [&](int64_t j, int64_t l) { store(partial + j, load(partial + j) + load_at(x + i * n + j, l)); });
+      over_row(n, [&](int64_t j, int64_t l) {
+        store(partial + j, load(partial + j) + load_at(x + i * n + j, l));
+      });
     }
   });
 }

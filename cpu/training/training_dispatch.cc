@@ -6,9 +6,9 @@
 
 namespace sjd2 {
 
-#define SJD2_DECLARE_SET(isa)                    \
-  namespace isa::training {                      \
-  extern const TrainingTable training_table;     \
+#define SJD2_DECLARE_SET(isa)                \
+  namespace isa::training {                  \
+  extern const TrainingTable training_table; \
   }
 SJD2_DECLARE_SET(generic)
 #ifdef SJD2_HAVE_avx2

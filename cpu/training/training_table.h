@@ -4,16 +4,17 @@
 
 #include "sjd2/training.h"
 
-#define SJD2_TRAINING_OPERATIONS(X)                                                                            \
-  X(gemm) X(packed_bytes) X(pack) X(gemm_packed)                                                               \
-  X(rms_norm_forward_f32) X(rms_norm_forward_bf16) X(rms_norm_backward_f32) X(rms_norm_backward_bf16)          \
-  X(qk_norm_forward_f32) X(qk_norm_forward_bf16) X(qk_norm_backward_f32) X(qk_norm_backward_bf16)              \
-  X(rope_f32) X(rope_bf16)                                                                                     \
-  X(swiglu_forward_f32) X(swiglu_forward_bf16) X(swiglu_backward_f32) X(swiglu_backward_bf16)                  \
-  X(attention_forward_f32) X(attention_forward_bf16) X(attention_backward_f32) X(attention_backward_bf16)      \
-  X(gather_rows) X(scatter_add_rows) X(noise_mix) X(philox_normal) X(sinusoid) X(add_bias) X(column_sum)       \
-  X(silu_forward) X(silu_backward) X(cross_entropy_f32) X(cross_entropy_bf16)                                  \
-  X(adamw) X(muon) X(ema) X(sum_squares) X(fill) X(to_bf16)
+#define SJD2_TRAINING_OPERATIONS(X)                                                                          \
+  X(gemm)                                                                                                    \
+  X(packed_bytes) X(pack) X(gemm_packed) X(rms_norm_forward_f32) X(rms_norm_forward_bf16)                    \
+      X(rms_norm_backward_f32) X(rms_norm_backward_bf16) X(qk_norm_forward_f32) X(qk_norm_forward_bf16)      \
+          X(qk_norm_backward_f32) X(qk_norm_backward_bf16) X(rope_f32) X(rope_bf16) X(swiglu_forward_f32)    \
+              X(swiglu_forward_bf16) X(swiglu_backward_f32) X(swiglu_backward_bf16) X(attention_forward_f32) \
+                  X(attention_forward_bf16) X(attention_backward_f32) X(attention_backward_bf16)             \
+                      X(gather_rows) X(scatter_add_rows) X(noise_mix) X(philox_normal) X(sinusoid)           \
+                          X(add_bias) X(column_sum) X(silu_forward) X(silu_backward) X(cross_entropy_f32)    \
+                              X(cross_entropy_bf16) X(adamw) X(muon) X(ema) X(sum_squares) X(fill)           \
+                                  X(to_bf16)
 
 namespace sjd2 {
 

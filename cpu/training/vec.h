@@ -137,15 +137,16 @@ inline void store_at(T* p, Vec v, int64_t lanes) {
 
 inline Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__AVX512F__)
-  return reinterpret_cast<Vec>(_mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b),
-                                               reinterpret_cast<__m512>(c)));
+  return reinterpret_cast<Vec>(
+      _mm512_fmadd_ps(reinterpret_cast<__m512>(a), reinterpret_cast<__m512>(b), reinterpret_cast<__m512>(c)));
 #elif defined(__FMA__)
   alignas(64) float x[16], y[16], z[16];
   store(x, a);
   store(y, b);
   store(z, c);
   for (int i = 0; i < 16; i += 8) {
-    _mm256_store_ps(z + i, _mm256_fmadd_ps(_mm256_load_ps(x + i), _mm256_load_ps(y + i), _mm256_load_ps(z + i)));
+    _mm256_store_ps(z + i,
+                    _mm256_fmadd_ps(_mm256_load_ps(x + i), _mm256_load_ps(y + i), _mm256_load_ps(z + i)));
   }
   return load(z);
 #else
@@ -201,13 +202,11 @@ inline float max_of(Vec v) {
   return t[0];
 }
 
-inline Vec lane_index() {
-  return Vec{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
-}
+inline Vec lane_index() { return Vec{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}; }
 
 // exp to about 1 ulp: 2^n * e^r with |r| <= ln2/2. Below -87 the result is the smallest normal or so; callers mask.
 inline Vec exp(Vec x) {
-  x = vmin(splat(88.0f), vmax(splat(-87.0f), x));  // in this order a NaN stays one
+  x = vmin(splat(88.0f), vmax(splat(-87.0f), x));                   // in this order a NaN stays one
   Vec t = fma(x, splat(1.44269504088896341f), splat(12582912.0f));  // 1.5 * 2^23 rounds to an integer
   Vec n = t - 12582912.0f;
   Vec r = fma(n, splat(-0.693359375f), x);

@@ -8,12 +8,14 @@
 extern "C" {
 #endif
 
-// isa_available: the instruction sets that this library holds and this machine runs, narrowest first, comma-separated
-// and zero-terminated: "generic,avx2,avx512". SJD2_BAD_SHAPE if `n` bytes are too few; 64 suffice.
+// isa_available: the instruction sets that this library holds and this machine runs, narrowest first,
+// comma-separated and zero-terminated: "generic,avx2,avx512". SJD2_BAD_SHAPE if `n` bytes are too few; 64
+// suffice.
 int32_t sjd2_isa_available(char* buffer, int64_t n);
 
-// select_isa: uses that set from now on, whatever SJD2_CPU_ISA says; NULL goes back to the environment's choice or the best.
-// SJD2_BAD_ARGUMENT for an unknown name or while a stream exists, SJD2_UNSUPPORTED where the machine lacks the set.
+// select_isa: uses that set from now on, whatever SJD2_CPU_ISA says; NULL goes back to the environment's
+// choice or the best. SJD2_BAD_ARGUMENT for an unknown name or while a stream exists, SJD2_UNSUPPORTED where
+// the machine lacks the set.
 int32_t sjd2_select_isa(const char* name);
 
 #ifdef __cplusplus

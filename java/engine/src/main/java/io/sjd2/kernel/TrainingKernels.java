@@ -7,11 +7,11 @@ import org.jspecify.annotations.Nullable;
 /// The operations of training: forward passes that keep what their gradients need, the gradients, and the optimisers.
 ///
 /// Calls check shapes, enqueue and return. Outputs come first. Activations are f32 or bf16; master weights, weight
-/// gradients, the residual stream and its gradient are f32. Gradients marked (+=) are added to. Results do not depend on
-/// the number of threads. `m` is the number of rows: the tokens of all sequences of a batch, one sequence after another.
+/// gradients, the residual stream and its gradient are f32. Gradients marked (+=) are added to. Results do not depend
+/// on the number of threads. `m` is the number of rows: the tokens of all sequences, one sequence after another.
 ///
-/// Every method throws {@link IllegalArgumentException} naming the first argument whose shape or dtype does not fit, and
-/// {@link KernelException} if the library refuses.
+/// Every method throws {@link IllegalArgumentException} naming the first argument whose shape or dtype does not fit,
+/// and {@link KernelException} if the library refuses.
 public interface TrainingKernels {
     /// `c = [addend +] op(a) op(b)`.
     ///

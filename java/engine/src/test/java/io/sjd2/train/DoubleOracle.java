@@ -236,7 +236,13 @@ final class DoubleOracle {
                 }
                 add(g("time_embed.fc1.bias"), dh);
                 linearBack(
-                        dh, waves[i], p("time_embed.fc1.weight"), g("time_embed.fc1.weight"), 1, waves[i].length, dh.length);
+                        dh,
+                        waves[i],
+                        p("time_embed.fc1.weight"),
+                        g("time_embed.fc1.weight"),
+                        1,
+                        waves[i].length,
+                        dh.length);
             }
         }
         return loss;

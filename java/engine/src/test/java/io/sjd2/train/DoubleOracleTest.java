@@ -16,7 +16,11 @@ class DoubleOracleTest {
 
     @ParameterizedTest
     @CsvSource({
-        "llama, clean", "llama, noise", "llama, noise_normalised", "chameleon, clean", "chameleon, noise_normalised"
+        "llama, clean",
+        "llama, noise",
+        "llama, noise_normalised",
+        "chameleon, clean",
+        "chameleon, noise_normalised"
     })
     void reproducesTheFixture(String family, String mode) throws IOException {
         Golden golden = Golden.load(family, mode);
@@ -59,7 +63,9 @@ class DoubleOracleTest {
             }
             double[] values = actual.get(entry.getKey().substring(prefix.length()));
             for (int i = 0; i < values.length; i++) {
-                assertThat(values[i]).as(entry.getKey() + "[" + i + "]").isCloseTo(entry.getValue()[i], offset(tolerance));
+                assertThat(values[i])
+                        .as(entry.getKey() + "[" + i + "]")
+                        .isCloseTo(entry.getValue()[i], offset(tolerance));
             }
             compared++;
         }

@@ -37,7 +37,8 @@ final class Golden {
     static Golden load(String family, String mode) throws IOException {
         Json root = Json.read(FOLDER.resolve("golden.json"));
         for (Json c : root.get("cases").items()) {
-            if (c.get("family").string().equals(family) && c.get("mode").string().equals(mode)) {
+            if (c.get("family").string().equals(family)
+                    && c.get("mode").string().equals(mode)) {
                 return new Golden(root, c);
             }
         }
@@ -74,7 +75,9 @@ final class Golden {
                         name,
                         integers == null
                                 ? entry.toDoubles()
-                                : java.util.Arrays.stream(integers).asDoubleStream().toArray());
+                                : java.util.Arrays.stream(integers)
+                                        .asDoubleStream()
+                                        .toArray());
             }
         }
         return values;

@@ -8,7 +8,8 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 
-/// The native operations of training on one instruction set, with memory; puts the library's own choice back when closed.
+/// The native operations of training on one instruction set, with memory; puts the library's own choice back when
+/// closed.
 final class Native implements AutoCloseable {
     final TrainingKernels kernels;
     final Arena arena = Arena.ofShared();

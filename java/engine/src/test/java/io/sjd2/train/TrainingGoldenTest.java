@@ -51,7 +51,9 @@ class TrainingGoldenTest {
         Map<String, float[]> one = run(isa, golden, 1);
         Map<String, float[]> two = run(isa, golden, 2);
         for (var entry : one.entrySet()) {
-            assertThat(two.get(entry.getKey())).as(entry.getKey() + " with two threads").isEqualTo(entry.getValue());
+            assertThat(two.get(entry.getKey()))
+                    .as(entry.getKey() + " with two threads")
+                    .isEqualTo(entry.getValue());
         }
         for (int step = 0; step < 3; step++) {
             assertThat((double) one.get("loss")[step]).isCloseTo(golden.losses32[step], within(LOSS));

@@ -69,7 +69,15 @@ class TrainingKernelsTest {
     }
 
     private static void gemm(
-            Native n, SplittableRandom r, int[] s, DType product, DType aType, DType cType, boolean aT, boolean bT, boolean packed) {
+            Native n,
+            SplittableRandom r,
+            int[] s,
+            DType product,
+            DType aType,
+            DType cType,
+            boolean aT,
+            boolean bT,
+            boolean packed) {
         int m = s[0];
         int cols = s[1];
         int k = s[2];
@@ -101,7 +109,9 @@ class TrainingKernelsTest {
                 }
                 double tolerance = F32_SUM * size + (cType == DType.BF16 ? BF16_ULP * Math.abs(sum) : 0);
                 assertThat(Math.abs(at(c, (long) i * cols + j) - sum))
-                        .as("%s %s product %s A %s%s C %s at %d,%d", n, Arrays.toString(s), product, aType, aT ? "^T" : "", cType, i, j)
+                        .as(
+                                "%s %s product %s A %s%s C %s at %d,%d",
+                                n, Arrays.toString(s), product, aType, aT ? "^T" : "", cType, i, j)
                         .isLessThanOrEqualTo(tolerance);
             }
         }
@@ -151,15 +161,29 @@ class TrainingKernelsTest {
             }
         }
         for (int i = 0; i < expected.length; i++) {
-            assertThat(Math.abs(at(out, i) - expected[i])).as("%s out %d", dtype, i).isLessThan(outTolerance);
+            assertThat(Math.abs(at(out, i) - expected[i]))
+                    .as("%s out %d", dtype, i)
+                    .isLessThan(outTolerance);
         }
         for (int i = 0; i < gradient.length; i++) {
-            assertThat(Math.abs(at(dQkv, i) - gradient[i])).as("%s gradient %d", dtype, i).isLessThan(gradTolerance);
+            assertThat(Math.abs(at(dQkv, i) - gradient[i]))
+                    .as("%s gradient %d", dtype, i)
+                    .isLessThan(gradTolerance);
         }
     }
 
     private static void attentionRow(
-            Tensor qkv, Tensor dOut, double[] out, double[] grad, int begin, int i, int h, int heads, int kv, int hd, double scale) {
+            Tensor qkv,
+            Tensor dOut,
+            double[] out,
+            double[] grad,
+            int begin,
+            int i,
+            int h,
+            int heads,
+            int kv,
+            int hd,
+            double scale) {
         int ld = (heads + 2 * kv) * hd;
         int q = i * ld + h * hd;
         int key = (heads + h / (heads / kv)) * hd;
@@ -209,7 +233,8 @@ class TrainingKernelsTest {
             for (int i = 0; i < m; i++) {
                 target.setInt(i, r.nextInt(v));
                 for (int j = 0; j < v; j++) {
-                    logits.setFloat((long) i * v + j, (float) (r.nextGaussian() * Math.pow(10, i % 4) + 1000 * (i % 3)));
+                    logits.setFloat(
+                            (long) i * v + j, (float) (r.nextGaussian() * Math.pow(10, i % 4) + 1000 * (i % 3)));
                 }
             }
             Tensor losses = Parameters.host(n.arena, DType.F32, m);
@@ -302,7 +327,8 @@ class TrainingKernelsTest {
             for (int i = 0; i < 3; i++) {
                 reference.kernels().philoxNormals(expected, 0x1234_5678_9abc_def0L, 7 * i, 100 - i, 42);
                 for (int j = 0; j < hidden; j++) {
-                    assertThat(Math.abs(at(out, (long) i * hidden + j) - at(expected, j))).isLessThan(2e-6);
+                    assertThat(Math.abs(at(out, (long) i * hidden + j) - at(expected, j)))
+                            .isLessThan(2e-6);
                 }
             }
         }
@@ -333,13 +359,31 @@ class TrainingKernelsTest {
     private static float[][] networkPass(String isa, DType dtype, int qkNormRows) {
         try (Native n = new Native(isa, 2)) {
             NetworkShape shape = new NetworkShape(
-                    50, 48, 80, 2, 4, 2, 16, 1e-5f, 10000, 64, qkNormRows, "image_head.weight", 40, 5, 7, 16, 24, "sjd2.time_embed.");
+                    50,
+                    48,
+                    80,
+                    2,
+                    4,
+                    2,
+                    16,
+                    1e-5f,
+                    10000,
+                    64,
+                    qkNormRows,
+                    "image_head.weight",
+                    40,
+                    5,
+                    7,
+                    16,
+                    24,
+                    "sjd2.time_embed.");
             Parameters params = new Parameters(shape, n.arena);
             SplittableRandom r = Randoms.of("network");
             for (Parameters.Slot slot : params.slots()) {
                 Tensor t = params.value(slot.entry().name());
                 for (long i = 0; i < t.elements(); i++) {
-                    t.setFloat(i, (float) (slot.entry().kind() == NetworkShape.Kind.VECTOR ? 1 : 0.15 * r.nextGaussian()));
+                    t.setFloat(
+                            i, (float) (slot.entry().kind() == NetworkShape.Kind.VECTOR ? 1 : 0.15 * r.nextGaussian()));
                 }
             }
             SequenceBatch batch = new SequenceBatch(n.arena, 2, 128);

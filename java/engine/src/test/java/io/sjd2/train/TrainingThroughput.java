@@ -19,7 +19,8 @@ import java.util.TreeMap;
 /// products reach on operands in cache. Not a test; run `main` with threads, dtype, micro-batch and steps.
 ///
 /// FLOP count two per multiply-add of the products and of causal attention, forward once and backward twice (attention:
-/// five products to two); norms, activations and the optimiser count nothing. On a shared machine only the rate per second
+/// five products to two); norms, activations and the optimiser count nothing. On a shared machine only the rate per
+/// second
 /// of processor time means something, best with one thread.
 final class TrainingThroughput {
     private static final int CODES = 512;
@@ -55,8 +56,8 @@ final class TrainingThroughput {
             double rate = images * flopPerImage(shape) * 1e-9;
             System.out.printf(
                     Locale.ROOT,
-                    "%s, %d threads, %s, micro-batch %d: %.1f images/s, %.0f GFLOP/s = %.0f %% of the products in cache (%.0f);"
-                            + " per second of a core %.0f GFLOP%n",
+                    "%s, %d threads, %s, micro-batch %d: %.1f images/s, %.0f GFLOP/s = %.0f %% of the products in"
+                            + " cache (%.0f); per second of a core %.0f GFLOP%n",
                     CpuLibrary.get().isa(),
                     threads,
                     dtype.label(),
@@ -125,7 +126,9 @@ final class TrainingThroughput {
     /// The same operations, with the time spent in each.
     private static TrainingKernels timed(TrainingKernels kernels, Map<String, long[]> profile) {
         return (TrainingKernels) Proxy.newProxyInstance(
-                TrainingKernels.class.getClassLoader(), new Class<?>[] {TrainingKernels.class}, (proxy, method, values) -> {
+                TrainingKernels.class.getClassLoader(),
+                new Class<?>[] {TrainingKernels.class},
+                (proxy, method, values) -> {
                     long start = System.nanoTime();
                     try {
                         return method.invoke(kernels, values);

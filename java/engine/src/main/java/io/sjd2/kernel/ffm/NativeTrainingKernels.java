@@ -8,11 +8,14 @@ import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
 import java.lang.invoke.MethodHandle;
 import java.util.Arrays;
+import java.util.HashMap;
+import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
 /// The operations of training in a native library (`include/sjd2/training.h`): checks and one downcall each.
 ///
-/// Confined to the thread that uses the stream. Symbols are looked up when first used, since a library may lack training.
+/// Confined to the thread that uses the stream. Symbols are looked up when first used, since a library may lack
+/// training.
 public final class NativeTrainingKernels implements TrainingKernels {
     private static final MethodHandle GEMM = Downcalls.status("PPPPPJJJJJJJIIIIII");
     private static final MethodHandle PACKED_BYTES = Downcalls.status("PPJJI");
@@ -56,7 +59,7 @@ public final class NativeTrainingKernels implements TrainingKernels {
 
     /// Addresses by operation and suffix.
     private final class Symbols {
-        private final java.util.Map<String, MemorySegment> found = new java.util.HashMap<>();
+        private final Map<String, MemorySegment> found = new HashMap<>();
 
         MemorySegment of(String operation) {
             return found.computeIfAbsent(operation, name -> library.symbol("sjd2_train_" + name));
@@ -337,7 +340,8 @@ public final class NativeTrainingKernels implements TrainingKernels {
         floats(op, "sin", sin, cos.elements());
         ints(op, "position", position, x.dim(0));
         if (heads * headDim > x.dim(1)) {
-            throw new IllegalArgumentException(op + ": x is " + x + ", too narrow for " + heads + " heads of " + headDim);
+            throw new IllegalArgumentException(
+                    op + ": x is " + x + ", too narrow for " + heads + " heads of " + headDim);
         }
         int status;
         try {
@@ -674,8 +678,7 @@ public final class NativeTrainingKernels implements TrainingKernels {
         floats(op, "y", y, x.elements());
         int status;
         try {
-            status = (int)
-                    THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), y.data(), x.data(), x.elements());
+            status = (int) THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), y.data(), x.data(), x.elements());
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
         }
@@ -842,8 +845,7 @@ public final class NativeTrainingKernels implements TrainingKernels {
             MemorySegment out = arena.allocate(ValueLayout.JAVA_DOUBLE);
             int status;
             try {
-                status = (int)
-                        THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), out, x.data(), x.elements());
+                status = (int) THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), out, x.data(), x.elements());
             } catch (Throwable t) {
                 throw Downcalls.unexpected(t);
             }
@@ -874,8 +876,7 @@ public final class NativeTrainingKernels implements TrainingKernels {
         count(op, "y", y, x.elements());
         int status;
         try {
-            status = (int)
-                    THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), y.data(), x.data(), x.elements());
+            status = (int) THREE_AND_ONE.invokeExact(symbols.of(op), stream.handle(), y.data(), x.data(), x.elements());
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
         }
@@ -923,8 +924,7 @@ public final class NativeTrainingKernels implements TrainingKernels {
 
     private static void count(String op, String name, Tensor t, long expected) {
         if (t.elements() != expected) {
-            throw new IllegalArgumentException(
-                    op + ": " + name + " is " + t + ", expected " + expected + " elements");
+            throw new IllegalArgumentException(op + ": " + name + " is " + t + ", expected " + expected + " elements");
         }
     }
 
