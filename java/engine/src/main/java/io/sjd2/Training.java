@@ -81,6 +81,8 @@ public final class Training {
     /// @param optimizer          for the matrices: `muon` or `adamw`
     /// @param emaDecay           of the averaged weights
     /// @param dtype              of products: `bf16` or `f32`
+    /// @param thinning           frequency above which an image code gives its loss only now and then, until the rate
+    ///                           falls; 0 keeps every loss
     /// @param noisyShare         share of sequences that carry noise; fine-tuning only
     /// @param checkpoint         file that a stopped run goes on from, or null for none
     /// @param checkpointInterval steps between checkpoints
@@ -99,6 +101,7 @@ public final class Training {
             @Nullable String optimizer,
             @Nullable Float emaDecay,
             @Nullable String dtype,
+            @Nullable Double thinning,
             @Nullable Double noisyShare,
             @Nullable Path checkpoint,
             @Nullable Long checkpointInterval,
@@ -129,6 +132,7 @@ public final class Training {
                     .withOptimizer(optimizer == null ? d.optimizer() : constant(OptimizerKind.class, "optimizer", optimizer))
                     .withEma(or(emaDecay, d.emaDecay()))
                     .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
+                    .withThinning(thinning == null ? d.thinning() : thinning)
                     .withNoise(noise(d.noise()));
             if (scenes < options.batch()) {
                 throw new IllegalArgumentException(

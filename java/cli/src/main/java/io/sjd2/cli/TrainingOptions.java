@@ -48,6 +48,9 @@ final class TrainingOptions {
     @Option(names = "--average", description = "Write the averaged weights instead of the last ones.")
     private boolean average;
 
+    @Option(names = "--thin", paramLabel = "F", description = "Learn less from image codes more frequent than F, until the rate falls: paper drowns what is drawn on it. 0 is off. Default: 0.")
+    private @Nullable Double thinning;
+
     @Option(names = "--dtype", paramLabel = "TYPE", description = "Of matrix products: bf16 or f32. Default: bf16.")
     private @Nullable String dtype;
 
@@ -86,6 +89,7 @@ final class TrainingOptions {
                 optimizer,
                 ema,
                 dtype,
+                thinning,
                 noisyShare,
                 checkpoint(),
                 interval,

@@ -1,15 +1,22 @@
 package io.sjd2.train;
 
+import org.jspecify.annotations.Nullable;
+
 /// Turns examples into batches: which example, with or without caption, which tokens noisy and how much.
 final class BatchMaker {
     private static final int PURPOSE_ORDER = 1;
     private static final int PURPOSE_CAPTION = 2;
     private static final int PURPOSE_SEGMENTS = 3;
+    private static final int PURPOSE_THINNING = 4;
+    /// Examples that code frequencies are counted over.
+    private static final int COUNTED = 1000;
 
     private final TrainOptions options;
     private final TrainingData data;
     private final Vocabulary vocabulary;
     private final int maxCaption;
+    /// Probability that a code as target gives a loss, while losses are thinned.
+    private double @Nullable [] keep;
 
     /// @param maxPositions longest sequence; longer captions are cut
     BatchMaker(TrainOptions options, TrainingData data, Vocabulary vocabulary, int maxPositions) {
@@ -18,8 +25,8 @@ final class BatchMaker {
         this.vocabulary = vocabulary;
         this.maxCaption = maxPositions - vocabulary.cells() - 1;
         if (maxCaption < 1) {
-            throw new IllegalArgumentException("a network of " + maxPositions + " positions leaves no room for captions beside "
-                    + vocabulary.cells() + " image tokens");
+            throw new IllegalArgumentException("a network of " + maxPositions
+                    + " positions leaves no room for captions beside " + vocabulary.cells() + " image tokens");
         }
     }
 
@@ -35,7 +42,10 @@ final class BatchMaker {
             TrainingData.Example example = data.example(order(step * options.batch() + i));
             boolean blind =
                     new CounterRandom(options.seed(), step, i, PURPOSE_CAPTION).uniform() < options.captionDropout();
-            int firstImageRow = add(batch, example, !blind);
+            CounterRandom thinning = options.thins(step)
+                    ? new CounterRandom(options.seed(), step, i, PURPOSE_THINNING)
+                    : null;
+            int firstImageRow = add(batch, example, !blind, thinning);
             if (options.objective() == Objective.SJD2_FINETUNE) {
                 addNoise(batch, firstImageRow, step, i);
             }
@@ -46,6 +56,14 @@ final class BatchMaker {
     ///
     /// @return the row of the first image token
     int add(SequenceBatch batch, TrainingData.Example example, boolean withCaption) {
+        return add(batch, example, withCaption, null);
+    }
+
+    private int add(
+            SequenceBatch batch,
+            TrainingData.Example example,
+            boolean withCaption,
+            @Nullable CounterRandom thinning) {
         int[] codes = example.codes();
         if (codes.length != vocabulary.cells()) {
             throw new IllegalArgumentException(
@@ -61,13 +79,34 @@ final class BatchMaker {
         }
         int row = batch.addInput(vocabulary.imageBeginToken());
         for (int t = 0; t < codes.length; t++) {
-            batch.addTarget(codes[t]);
+            if (thinning == null || thinning.uniform() < keep()[codes[t]]) {
+                batch.addTarget(codes[t]);
+            }
             batch.setTargetPosition(t / vocabulary.gridWidth(), t % vocabulary.gridWidth());
             if (t + 1 < codes.length) {
                 batch.addInput(vocabulary.firstImageToken() + codes[t]);
             }
         }
         return row + 1;
+    }
+
+    /// Frequent codes are thinned as frequent words are in word2vec (Mikolov et al., 2013, section 2.3).
+    private double[] keep() {
+        if (keep == null) {
+            long[] counts = new long[vocabulary.codes()];
+            long examples = Math.min(COUNTED, data.size());
+            for (long i = 0; i < examples; i++) {
+                for (int code : data.example(i).codes()) {
+                    counts[code]++;
+                }
+            }
+            double all = (double) examples * vocabulary.cells();
+            keep = new double[counts.length];
+            for (int code = 0; code < counts.length; code++) {
+                keep[code] = counts[code] == 0 ? 1 : Math.min(1, Math.sqrt(options.thinning() * all / counts[code]));
+            }
+        }
+        return keep;
     }
 
     /// Which example the n-th draw takes: the first pass in order, later ones shuffled by a random affine map.

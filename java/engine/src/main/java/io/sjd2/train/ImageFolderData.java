@@ -35,7 +35,9 @@ public final class ImageFolderData implements TrainingData {
             throws IOException {
         List<Path> pictures;
         try (Stream<Path> files = Files.list(folder)) {
-            pictures = files.filter(f -> f.getFileName().toString().endsWith(PICTURE)).sorted().toList();
+            pictures = files.filter(f -> f.getFileName().toString().endsWith(PICTURE))
+                    .sorted()
+                    .toList();
         }
         if (pictures.isEmpty()) {
             throw new IllegalArgumentException(

@@ -28,8 +28,7 @@ public final class ModelExport {
     /// @param average       the averaged weights instead of the current ones
     /// @param tokenizerJson text of `tokenizer.json`
     /// @param folder        is made if it is not there
-    public static void write(
-            Trainer trainer, boolean average, String tokenizerJson, PatchTokenizer images, Path folder)
+    public static void write(Trainer trainer, boolean average, String tokenizerJson, PatchTokenizer images, Path folder)
             throws IOException {
         Files.createDirectories(folder);
         Parameters params = trainer.parameters();

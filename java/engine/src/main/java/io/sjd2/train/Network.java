@@ -9,8 +9,10 @@ import org.jspecify.annotations.Nullable;
 
 /// Forward and backward pass of the transformer over a {@link SequenceBatch}.
 ///
-/// Activations have the dtype of the products (f32, or bf16); the residual stream, its gradient and all weights are f32.
-/// Gradients are added to {@link Parameters#grads()}. After the weights change, {@link #weightsChanged()} must be called.
+/// Activations have the dtype of the products (f32, or bf16); the residual stream, its gradient and all weights are
+/// f32.
+/// Gradients are added to {@link Parameters#grads()}. After the weights change, {@link #weightsChanged()} must be
+/// called.
 /// Confined to one thread. All memory belongs to the arena that was passed.
 final class Network {
     private final TrainingKernels kernels;
@@ -111,9 +113,8 @@ final class Network {
             rstd = Parameters.host(arena, DType.F32, maxRows);
             boolean qkNorm = shape.qkNormRows() > 0;
             rawQkv = qkNorm ? Parameters.host(arena, dtype, maxRows, shape.qkvColumns()) : null;
-            qkStats = qkNorm
-                    ? Parameters.host(arena, DType.F32, maxRows, 2L * (shape.heads() + shape.kvHeads()))
-                    : null;
+            qkStats =
+                    qkNorm ? Parameters.host(arena, DType.F32, maxRows, 2L * (shape.heads() + shape.kvHeads())) : null;
             qkv = Parameters.host(arena, dtype, maxRows, shape.qkvColumns());
             attention = Parameters.host(arena, dtype, maxRows, shape.attentionColumns());
             lse = Parameters.host(arena, DType.F32, maxRows, shape.heads());
@@ -171,7 +172,12 @@ final class Network {
             outWeights.apply(mid, in, attended);
             Tensor h2 = firstRows(middleNormed, m);
             kernels.rmsNormForward(
-                    h2, vector(middleRstd, m), mid, weight("post_attention_layernorm.weight"), null, shape.rmsNormEps());
+                    h2,
+                    vector(middleRstd, m),
+                    mid,
+                    weight("post_attention_layernorm.weight"),
+                    null,
+                    shape.rmsNormEps());
             Tensor gu = firstRows(gateUp, m);
             gateUpWeights.apply(gu, null, h2);
             Tensor a = firstRows(act, m);
@@ -275,8 +281,7 @@ final class Network {
             Tensor out = firstRows(embedding, n);
             kernels.gemm(out, null, firstRows(hidden, n), params.value(name("fc2.weight")), false, true, dtype);
             kernels.addBias(out, params.value(name("fc2.bias")));
-            kernels.noiseMix(
-                    x, batch.noisyRows(), batch.alpha(), batch.sigma(), eps, source.mean(), source.std(), out);
+            kernels.noiseMix(x, batch.noisyRows(), batch.alpha(), batch.sigma(), eps, source.mean(), source.std(), out);
         }
 
         void backward(Tensor dx, SequenceBatch batch) {
@@ -309,8 +314,7 @@ final class Network {
 
     /// @param dtype   of activations and products: F32 or BF16
     /// @param maxRows tokens of the largest batch
-    Network(
-            TrainingKernels kernels, Parameters params, DType dtype, Arena arena, int maxRows, int maxLosses) {
+    Network(TrainingKernels kernels, Parameters params, DType dtype, Arena arena, int maxRows, int maxLosses) {
         this.kernels = kernels;
         this.params = params;
         this.shape = params.shape();
@@ -333,9 +337,7 @@ final class Network {
             frequencies
                     .data()
                     .setAtIndex(
-                            ValueLayout.JAVA_DOUBLE,
-                            i,
-                            Math.pow(NetworkShape.LEVEL_MAX_PERIOD, -(double) i / waves));
+                            ValueLayout.JAVA_DOUBLE, i, Math.pow(NetworkShape.LEVEL_MAX_PERIOD, -(double) i / waves));
         }
         this.layers = new Layer[shape.layers()];
         this.stream = new Tensor[shape.layers() + 1];
@@ -424,7 +426,12 @@ final class Network {
         int n = batch.losses();
         Tensor normed = firstRows(finalNormed, n);
         kernels.rmsNormForward(
-                normed, vector(finalRstd, n), x, params.value("model.norm.weight"), batch.lossRows(), shape.rmsNormEps());
+                normed,
+                vector(finalRstd, n),
+                x,
+                params.value("model.norm.weight"),
+                batch.lossRows(),
+                shape.rmsNormEps());
         Tensor out = firstRows(logits, n);
         head.apply(out, null, normed);
         return out;
@@ -466,16 +473,17 @@ final class Network {
             layers[l].backward(dx, firstRows(stream[l], m), batch);
         }
         if (shape.gridHeight() > 0) {
-            kernels.scatterAddRows(
-                    params.grad("model.target_row_embedding.weight"), dx, batch.targetRow(), null);
-            kernels.scatterAddRows(
-                    params.grad("model.target_column_embedding.weight"), dx, batch.targetColumn(), null);
+            kernels.scatterAddRows(params.grad("model.target_row_embedding.weight"), dx, batch.targetRow(), null);
+            kernels.scatterAddRows(params.grad("model.target_column_embedding.weight"), dx, batch.targetColumn(), null);
         }
         if (batch.noisy() > 0) {
             level.backward(dx, batch);
         }
         kernels.scatterAddRows(
-                params.grad("model.embed_tokens.weight"), dx, batch.ids(), batch.noisy() > 0 ? batch.embedScale() : null);
+                params.grad("model.embed_tokens.weight"),
+                dx,
+                batch.ids(),
+                batch.noisy() > 0 ? batch.embedScale() : null);
         return each;
     }
 }

@@ -26,12 +26,12 @@ public record NoiseOptions(
 
     public NoiseOptions {
         if (!(lambdaMin > 0 && lambdaMax >= lambdaMin && rho > 0)) {
-            throw new IllegalArgumentException("noise: lambda from " + lambdaMin + " to " + lambdaMax + " with rho " + rho
-                    + ": expected 0 < min <= max and rho > 0");
+            throw new IllegalArgumentException("noise: lambda from " + lambdaMin + " to " + lambdaMax + " with rho "
+                    + rho + ": expected 0 < min <= max and rho > 0");
         }
         if (segmentMin < 1 || segmentMax < segmentMin) {
-            throw new IllegalArgumentException("noise: segments of " + segmentMin + " to " + segmentMax
-                    + " tokens: expected 1 <= min <= max");
+            throw new IllegalArgumentException(
+                    "noise: segments of " + segmentMin + " to " + segmentMax + " tokens: expected 1 <= min <= max");
         }
     }
 

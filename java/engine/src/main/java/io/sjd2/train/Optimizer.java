@@ -50,8 +50,12 @@ final class Optimizer {
         cols = Parameters.host(arena, DType.I64, n);
         for (int i = 0; i < n; i++) {
             offsets.data().setAtIndex(ValueLayout.JAVA_LONG, i, matrices.get(i).offset());
-            rows.data().setAtIndex(ValueLayout.JAVA_LONG, i, matrices.get(i).entry().shape()[0]);
-            cols.data().setAtIndex(ValueLayout.JAVA_LONG, i, matrices.get(i).entry().shape()[1]);
+            rows.data()
+                    .setAtIndex(
+                            ValueLayout.JAVA_LONG, i, matrices.get(i).entry().shape()[0]);
+            cols.data()
+                    .setAtIndex(
+                            ValueLayout.JAVA_LONG, i, matrices.get(i).entry().shape()[1]);
         }
     }
 

@@ -13,7 +13,8 @@ import java.util.concurrent.locks.LockSupport;
 /// Threads started by {@link #makeAhead} fill the store in the background; what they have not reached yet is made by
 /// whoever asks, so the data do not depend on them.
 public final class SceneData implements TrainingData, AutoCloseable {
-    /// Scenes that the background threads keep ready beyond the furthest one asked for; more would only take cores away.
+    /// Scenes that the background threads keep ready beyond the furthest one asked for; more would only take cores
+    /// away.
     private static final int AHEAD = 2048;
 
     private static final long NAP_NANOS = 20_000_000;

@@ -191,6 +191,7 @@ final class SequenceBatch {
     @Override
     public String toString() {
         MemorySegment o = offsets.data();
-        return "batch of " + sequences + " sequences " + Arrays.toString(o.asSlice(0, 4L * (sequences + 1)).toArray(ValueLayout.JAVA_INT));
+        return "batch of " + sequences + " sequences "
+                + Arrays.toString(o.asSlice(0, 4L * (sequences + 1)).toArray(ValueLayout.JAVA_INT));
     }
 }

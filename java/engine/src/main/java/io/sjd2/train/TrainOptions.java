@@ -19,6 +19,8 @@ import org.jspecify.annotations.Nullable;
 /// @param emaDecay           of the averaged weights; 0 keeps none
 /// @param gradientClip       largest norm of the gradient; 0 for no limit
 /// @param captionDropout     share of sequences trained without their caption
+/// @param thinning           frequency above which an image code gives its loss only now and then, until the rate falls:
+///                           with probability `sqrt(thinning / frequency)`; 0 keeps every loss
 /// @param dtype              of activations and products: F32 or BF16
 /// @param noise              of the fine-tuning
 /// @param checkpoint         file, or null for none
@@ -37,10 +39,13 @@ public record TrainOptions(
         float emaDecay,
         float gradientClip,
         double captionDropout,
+        double thinning,
         DType dtype,
         NoiseOptions noise,
         @Nullable Path checkpoint,
         long checkpointInterval) {
+    /// Below, a batch could be left without any loss.
+    private static final double LEAST_THINNING = 1e-4;
 
     public TrainOptions {
         if (steps < 0 || batch < 1 || microBatch < 1 || batch % microBatch != 0) {
@@ -51,11 +56,16 @@ public record TrainOptions(
             throw new IllegalArgumentException("training: dtype is " + dtype.label() + ", expected f32 or bf16");
         }
         if (!(captionDropout >= 0 && captionDropout <= 1) || !(emaDecay >= 0 && emaDecay < 1)) {
-            throw new IllegalArgumentException("training: caption dropout " + captionDropout + " must lie in [0, 1], EMA decay "
-                    + emaDecay + " in [0, 1)");
+            throw new IllegalArgumentException("training: caption dropout " + captionDropout
+                    + " must lie in [0, 1], EMA decay " + emaDecay + " in [0, 1)");
+        }
+        if (thinning != 0 && !(thinning >= LEAST_THINNING && thinning <= 1)) {
+            throw new IllegalArgumentException(
+                    "training: thinning is " + thinning + ", expected 0 or " + LEAST_THINNING + " to 1");
         }
         if (checkpoint != null && checkpointInterval < 1) {
-            throw new IllegalArgumentException("training: checkpoint interval is " + checkpointInterval + ", expected at least 1");
+            throw new IllegalArgumentException(
+                    "training: checkpoint interval is " + checkpointInterval + ", expected at least 1");
         }
     }
 
@@ -76,6 +86,7 @@ public record TrainOptions(
                 0.998f,
                 1,
                 0.1,
+                0,
                 DType.BF16,
                 NoiseOptions.defaults(),
                 null,
@@ -128,8 +139,31 @@ public record TrainOptions(
                 emaDecay,
                 gradientClip,
                 captionDropout,
+                thinning,
                 dtype,
                 value,
+                checkpoint,
+                checkpointInterval);
+    }
+
+    public TrainOptions withThinning(double value) {
+        return new TrainOptions(
+                objective,
+                seed,
+                steps,
+                batch,
+                microBatch,
+                learningRate,
+                warmupSteps,
+                decaySteps,
+                optimizer,
+                weightDecay,
+                emaDecay,
+                gradientClip,
+                captionDropout,
+                value,
+                dtype,
+                noise,
                 checkpoint,
                 checkpointInterval);
     }
@@ -149,6 +183,7 @@ public record TrainOptions(
                 emaDecay,
                 gradientClip,
                 captionDropout,
+                thinning,
                 dtype,
                 noise,
                 file,
@@ -180,10 +215,17 @@ public record TrainOptions(
                 newEma,
                 gradientClip,
                 captionDropout,
+                thinning,
                 newDtype,
                 noise,
                 checkpoint,
                 checkpointInterval);
+    }
+
+    /// Whether step `step`, counted from 0, drops losses of frequent codes: not while the rate falls, for dropping by
+    /// what is to be predicted biases the prediction, which those last steps undo.
+    boolean thins(long step) {
+        return thinning > 0 && steps - step >= decaySteps;
     }
 
     /// The learning rate of step `step`, counted from 0.

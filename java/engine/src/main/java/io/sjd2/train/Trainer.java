@@ -15,6 +15,7 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.Objects;
+import org.jspecify.annotations.Nullable;
 
 /// Trains a network: batches, forward and backward passes, updates, checkpoints.
 ///
@@ -116,7 +117,7 @@ public final class Trainer implements AutoCloseable {
     ///
     /// @param images if not null, image embeddings start as random projections of its codebook, so that similar patches
     ///     start with similar embeddings
-    public void initialise(@org.jspecify.annotations.Nullable PatchTokenizer images) {
+    public void initialise(@Nullable PatchTokenizer images) {
         int index = 0;
         for (Parameters.Slot slot : params.slots()) {
             Tensor t = params.value(slot.entry().name());
@@ -294,19 +295,22 @@ public final class Trainer implements AutoCloseable {
 
     /// Gradients of one step's batch, summed over its micro-batches.
     ///
-    /// @return the mean loss in nats per image token
+    /// @return the mean of the losses taken, in nats per image token
     private double gradients() {
         kernels.fill(params.grads(), 0);
         if (options.objective() == Objective.SJD2_FINETUNE) {
             noise.measure();
         }
-        long targets = (long) options.batch() * vocabulary.cells();
+        // Divided by all cells, not by the losses kept: no step's gradient depends on how many another step dropped.
+        long cells = (long) options.batch() * vocabulary.cells();
+        long losses = 0;
         double total = 0;
         for (int first = 0; first < options.batch(); first += options.microBatch()) {
             batches.fill(batch, step, first, options.microBatch());
-            total += sum(network.train(batch, noise, 1f / targets));
+            total += sum(network.train(batch, noise, 1f / cells));
+            losses += batch.losses();
         }
-        return total / targets;
+        return total / losses;
     }
 
     private static double sum(Tensor losses) {

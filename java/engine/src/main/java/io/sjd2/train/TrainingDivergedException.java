@@ -7,7 +7,8 @@ public final class TrainingDivergedException extends RuntimeException {
     private final long step;
 
     TrainingDivergedException(long step, double loss, double gradientNorm, String remedy) {
-        super("training diverged at step " + step + ": loss " + loss + ", gradient norm " + gradientNorm + "; " + remedy);
+        super("training diverged at step " + step + ": loss " + loss + ", gradient norm " + gradientNorm + "; "
+                + remedy);
         this.step = step;
     }
 

@@ -104,7 +104,8 @@ class BatchMakerTest {
                     assertThat(lambda).isBetween(noise.lambdaMin() * 0.999, noise.lambdaMax() * 1.001);
                     double t = batch.timestep().data().getAtIndex(ValueLayout.JAVA_DOUBLE, i);
                     assertThat(Math.abs(t - (100 * Math.log(lambda) + 500))).isLessThan(1e-3);
-                    assertThat(batch.embedScale().getFloat(row)).isEqualTo(batch.alpha().getFloat(i));
+                    assertThat(batch.embedScale().getFloat(row))
+                            .isEqualTo(batch.alpha().getFloat(i));
                 }
                 noisyTokens += batch.noisy();
                 for (int s = 0; s < 8; s++) {

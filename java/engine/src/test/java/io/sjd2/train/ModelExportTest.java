@@ -73,7 +73,9 @@ class ModelExportTest {
             trainer.load(folder);
             double expected = trainer.evaluate(data(), 1, false);
             TrainingData.Example example = data().example(0);
-            int[] prompt = {vocabulary.bosToken(), example.caption()[0], example.caption()[1], vocabulary.imageBeginToken()};
+            int[] prompt = {
+                vocabulary.bosToken(), example.caption()[0], example.caption()[1], vocabulary.imageBeginToken()
+            };
             double total = 0;
             for (float s : new Scorer(model).score(prompt, example.codes())) {
                 total -= s;
@@ -84,7 +86,8 @@ class ModelExportTest {
         }
         assertThat(weights).doesNotContain(Float.NaN);
         try (Stream<Path> files = Files.walk(folder)) {
-            assertThat(files.filter(Files::isRegularFile).map(f -> folder.relativize(f).toString()))
+            assertThat(files.filter(Files::isRegularFile)
+                            .map(f -> folder.relativize(f).toString()))
                     .contains(
                             "config.json",
                             "model.safetensors",

@@ -79,7 +79,8 @@ class TrainerTest {
 
     @Test
     void learnsStripes() throws IOException {
-        TrainOptions options = options(Objective.PRETRAIN, OptimizerKind.MUON, DType.BF16).withSteps(120, 10, 40);
+        TrainOptions options =
+                options(Objective.PRETRAIN, OptimizerKind.MUON, DType.BF16).withSteps(120, 10, 40);
         try (Native n = new Native("", 2);
                 Trainer trainer = trainer(n, options)) {
             trainer.initialise(null);
@@ -99,7 +100,8 @@ class TrainerTest {
 
     @Test
     void adamwLearnsToo() throws IOException {
-        TrainOptions options = options(Objective.PRETRAIN, OptimizerKind.ADAMW, DType.F32).withSteps(120, 10, 40);
+        TrainOptions options =
+                options(Objective.PRETRAIN, OptimizerKind.ADAMW, DType.F32).withSteps(120, 10, 40);
         try (Native n = new Native("", 2);
                 Trainer trainer = trainer(n, options)) {
             trainer.initialise(null);
@@ -153,7 +155,9 @@ class TrainerTest {
                         trainer.initialise(null);
                     }
                     trainer.run(p -> true);
-                    assertThat(everything(trainer)).as("killed at step %d", killAt).isEqualTo(whole);
+                    assertThat(everything(trainer))
+                            .as("killed at step %d", killAt)
+                            .isEqualTo(whole);
                 }
             }
         }
@@ -181,7 +185,8 @@ class TrainerTest {
     @Test
     void aLossThatIsNotANumberStopsAndKeepsTheCheckpoint(@TempDir Path folder) throws IOException {
         Path file = folder.resolve("run.ckpt");
-        TrainOptions options = options(Objective.PRETRAIN, OptimizerKind.MUON, DType.F32).withCheckpoint(file, 2);
+        TrainOptions options =
+                options(Objective.PRETRAIN, OptimizerKind.MUON, DType.F32).withCheckpoint(file, 2);
         try (Native n = new Native("", 2);
                 Trainer trainer = trainer(n, options)) {
             trainer.initialise(null);
@@ -212,7 +217,8 @@ class TrainerTest {
     @Test
     void aCheckpointOfAnotherRunIsRefused(@TempDir Path folder) throws IOException {
         Path file = folder.resolve("run.ckpt");
-        TrainOptions options = options(Objective.PRETRAIN, OptimizerKind.MUON, DType.F32).withCheckpoint(file, 2);
+        TrainOptions options =
+                options(Objective.PRETRAIN, OptimizerKind.MUON, DType.F32).withCheckpoint(file, 2);
         try (Native n = new Native("", 1);
                 Trainer trainer = trainer(n, options)) {
             trainer.initialise(null);
@@ -234,7 +240,8 @@ class TrainerTest {
 
     @Test
     void theRateWarmsUpStaysAndFalls() {
-        TrainOptions options = TrainOptions.defaults(Objective.PRETRAIN).withSteps(100, 10, 20).withLearningRate(1);
+        TrainOptions options =
+                TrainOptions.defaults(Objective.PRETRAIN).withSteps(100, 10, 20).withLearningRate(1);
         assertThat(options.rateAt(0)).isEqualTo(0.1f);
         assertThat(options.rateAt(9)).isEqualTo(1);
         assertThat(options.rateAt(50)).isEqualTo(1);
