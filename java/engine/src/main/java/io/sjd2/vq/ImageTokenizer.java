@@ -2,7 +2,8 @@ package io.sjd2.vq;
 
 import io.sjd2.tensor.RgbImage;
 
-/// Turns pictures of one size into a grid of codes and back. Implementations are immutable and thread-safe.
+/// Turns pictures of one size into a grid of codes and back. What runs on a backend is as confined as that is, see
+/// [VqTokenizer]; anything else is immutable and thread-safe.
 public interface ImageTokenizer {
     /// Rows of the code grid.
     int gridHeight();
@@ -16,6 +17,7 @@ public interface ImageTokenizer {
     /// The codes of a picture.
     /// @return `[gridHeight, gridWidth]`, row-major
     /// @throws IllegalArgumentException if the picture's size is not the one this tokeniser takes
+    /// @throws UnsupportedOperationException if its weights hold no encoder
     int[] encode(RgbImage image);
 
     /// The picture that a grid of codes stands for.

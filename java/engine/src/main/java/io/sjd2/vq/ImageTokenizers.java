@@ -6,14 +6,18 @@ import io.sjd2.io.ModelFormatException;
 import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.SafetensorsWriter;
 import io.sjd2.io.TensorEntry;
+import io.sjd2.kernel.Backend;
+import io.sjd2.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 
-/// Image tokenisers as folders: `config.json` and `model.safetensors`.
+/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open].
 ///
 /// A patch tokeniser is `{"model_type": "sjd2_patch", "codes", "patch_size", "grid_height", "grid_width"}` and one tensor,
 /// `codebook` `[codes, patch, patch, 3]` in [-1, 1].
@@ -21,13 +25,75 @@ public final class ImageTokenizers {
     /// The folder within a model folder.
     public static final String FOLDER = "vq";
 
+    /// Folders of a model in which its image tokeniser may lie: our own, and those of the publications.
+    private static final List<String> PLACES =
+            List.of(FOLDER, "vqgan", "vision_tokenizer", "tokenizer", "vq_model", "image_tokenizer");
+
     private static final String CONFIG = "config.json";
+    private static final String YAML = "vqgan.yaml";
+    private static final String CHECKPOINT = "vqgan.ckpt";
     private static final String PATCH_TYPE = "sjd2_patch";
     private static final int CHANNELS = 3;
 
     private ImageTokenizers() {}
 
-    /// Reads the tokeniser in `folder`.
+    /// Finds and opens the convolutional image tokeniser of a model, wherever it lies: in a folder of its own (`vq/`,
+    /// `vqgan/` ...), beside the model as `vqgan.ckpt` with `vqgan.yaml` or as `vq*.pt`, or among the model's own weights.
+    ///
+    /// @param folder the model's folder, or the tokeniser's
+    /// @param map    whether files are mapped while they are read
+    /// @throws ModelFormatException if there is none, or it does not fit its configuration
+    /// @throws IOException if reading fails
+    public static VqTokenizer open(Path folder, Backend backend, DType dtype, boolean map) throws IOException {
+        List<Path> places = new ArrayList<>();
+        for (String name : PLACES) {
+            Path place = folder.resolve(name);
+            if (Files.isDirectory(place) && WeightFiles.present(place)) {
+                places.add(place);
+            }
+        }
+        if (Files.isDirectory(folder) && WeightFiles.present(folder)) {
+            places.add(folder);
+        }
+        for (Path place : places) {
+            Path yaml = place.resolve(YAML);
+            Json config = null;
+            Path single = null;
+            if (Files.exists(yaml)) {
+                config = Yaml.read(yaml);
+                // Beside a model's own weights, those of the tokeniser are the file with its name.
+                single = Files.exists(place.resolve(CHECKPOINT)) ? place.resolve(CHECKPOINT) : null;
+            } else if (Files.exists(place.resolve(CONFIG))) {
+                Json found = Json.read(place.resolve(CONFIG));
+                config = found.isObject() && VqConfig.describes(found) ? found : null;
+            }
+            if (config != null) {
+                VqConfig parsed = VqConfig.parse(config);
+                try (WeightFiles weights = single == null ? WeightFiles.open(place, map) : WeightFiles.openFile(single, map)) {
+                    return VqTokenizer.open(parsed, weights, backend, dtype);
+                }
+            }
+        }
+        for (Path place : places) {
+            for (Path file : WeightFiles.pytorchFiles(place)) {
+                // Other files of this folder are the language model's, and large.
+                if (file.getFileName().toString().startsWith("vq") || !place.equals(folder)) {
+                    try (WeightFiles weights = WeightFiles.openFile(file, map)) {
+                        VqConfig inferred = VqShapes.infer(weights);
+                        if (inferred != null) {
+                            return VqTokenizer.open(inferred, weights, backend, dtype);
+                        }
+                    }
+                }
+            }
+        }
+        throw new ModelFormatException(
+                folder.toString(),
+                "holds no image tokeniser that is known, neither itself nor in one of " + PLACES,
+                "put its configuration (" + CONFIG + " or " + YAML + ") and weights into " + FOLDER + "/");
+    }
+
+    /// Reads the patch tokeniser in `folder`.
     ///
     /// @throws ModelFormatException if it is missing, of an unknown type, or its tensors do not fit its configuration
     public static ImageTokenizer load(Path folder) throws IOException {

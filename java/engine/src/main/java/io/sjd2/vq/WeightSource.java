@@ -1,0 +1,24 @@
+package io.sjd2.vq;
+
+import io.sjd2.io.ModelFormatException;
+import io.sjd2.io.TensorEntry;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+
+/// Where an image tokeniser's weights come from: files of its own, or those of the model that it is a part of.
+///
+/// Confined to one thread while it is read.
+public interface WeightSource {
+    /// The folder or file, for messages.
+    String source();
+
+    /// Whether there is a tensor of this name.
+    boolean has(String name);
+
+    /// A tensor with its bytes, in memory that the host can read.
+    ///
+    /// @param arena  owns the bytes where they have to be copied
+    /// @throws ModelFormatException if there is none of this name
+    /// @throws IOException if reading fails
+    TensorEntry read(String name, Arena arena) throws IOException;
+}
