@@ -13,9 +13,11 @@ import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.NoiseAdapter;
+import io.sjd2.model.Prompt;
 import io.sjd2.model.Scorer;
 import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerConfig;
+import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.model.TransformerForward;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.RgbImage;
@@ -65,7 +67,8 @@ public final class Engine implements AutoCloseable {
         this.frame = frame;
         this.pictures = pictures;
         this.info = describe();
-        this.plans = new WindowPlans(model, frame.unconditional(), generationConfig(folder));
+        this.plans = new WindowPlans(
+                model, length -> frame.filler(length, model.conditions()), generationConfig(folder));
     }
 
     /// Opens a model folder.
@@ -76,12 +79,7 @@ public final class Engine implements AutoCloseable {
     /// @throws io.sjd2.kernel.KernelException if the backend cannot be opened
     public static Engine open(Path folder, EngineOptions options) throws IOException {
         ModelDescription description = ModelDescription.read(folder);
-        Path tokenizerFile = folder.resolve("tokenizer.json");
-        if (!Files.exists(tokenizerFile)) {
-            throw new ModelFormatException(
-                    folder.toString(), "holds no tokenizer.json", "the model's folder must contain its text tokeniser");
-        }
-        PromptFrame frame = new PromptFrame(description, Tokenizer.load(tokenizerFile), tokenizerFile.toString());
+        PromptFrame frame = frame(folder, description);
         ImageTokenizer pictures = ImageTokenizers.load(folder.resolve(ImageTokenizers.FOLDER));
         if (pictures.codes() != description.codes()
                 || pictures.gridHeight() != description.grid().height()
@@ -109,20 +107,26 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    private static PromptFrame frame(Path folder, ModelDescription description) throws IOException {
+        if (description.condition() != null) {
+            return new PromptFrame(description, null, folder.toString());
+        }
+        Path file = ModelDescription.tokenizerFile(folder);
+        if (!Files.exists(file)) {
+            throw new ModelFormatException(
+                    folder.toString(), "holds no tokenizer.json", "the model's folder must contain its text tokeniser");
+        }
+        return new PromptFrame(description, Tokenizer.load(file), file.toString());
+    }
+
     private ModelInfo describe() throws IOException {
         ModelDescription d = model.description();
         TransformerConfig c = d.transformer();
         NoiseAdapter adapter = model.noiseAdapter();
-        long parameters = c.blockParameters()
-                + (long) c.vocabSize() * c.hiddenSize()
-                + (long) d.headRows() * c.hiddenSize()
-                + (c.targetGrid() == null
-                        ? 0
-                        : (long) (c.targetGrid().height() + c.targetGrid().width()) * c.hiddenSize());
         return new ModelInfo(
                 d.family(),
                 folder,
-                parameters,
+                model.parameters(),
                 model.weightBytes(),
                 c.kvBytesPerToken(model.dtype().bytes()),
                 model.dtype().label(),
@@ -213,15 +217,17 @@ public final class Engine implements AutoCloseable {
     /// @throws IllegalArgumentException if the codes do not fit the model
     public double[] logLikelihood(String prompt, boolean rawPrompt, int[][] codes) {
         int[] flat = Arrays.stream(codes).flatMapToInt(Arrays::stream).toArray();
-        if (flat.length != info.tokensPerImage()) {
-            throw new IllegalArgumentException(
-                    "the picture has " + flat.length + " codes, expected " + info.tokensPerImage());
+        if (codes.length == 0 || flat.length != codes.length * codes[0].length) {
+            throw new IllegalArgumentException("the picture has rows of different lengths, or none");
         }
         turn.lock();
         try {
             requireOpen();
-            float[] scores = new Scorer(model)
-                    .score(frame.conditional(prompt, rawPrompt, info.maxPromptTokens()), flat);
+            Grid grid = new Grid(codes.length, codes[0].length);
+            GenerationRequest request = new GenerationRequest(
+                    prompt, rawPrompt, 1, 0, null, null, 1, null, null, null, null, null);
+            Prompt conditional = frame.of(request, grid, model.conditions(), promptRoom(grid)).conditional();
+            float[] scores = new Scorer(model).score(conditional, grid, flat);
             double[] out = new double[scores.length];
             for (int i = 0; i < out.length; i++) {
                 out[i] = scores[i];
@@ -230,6 +236,12 @@ public final class Engine implements AutoCloseable {
         } finally {
             turn.unlock();
         }
+    }
+
+    /// Entries that a prompt may take beside a picture.
+    private int promptRoom(Grid grid) {
+        ModelDescription d = model.description();
+        return d.transformer().maxPositions() - d.picture().length(grid);
     }
 
     private void requireOpen() {
@@ -261,7 +273,9 @@ public final class Engine implements AutoCloseable {
         private final SamplingOptions sampling;
         private final int levels;
         private final int window;
-        private final int[] conditional;
+        private final Grid grid;
+        private final int length;
+        private final PromptFrame.Pair prompts;
         private final List<String> warnings;
         private final long total;
         private long finishedTokens;
@@ -271,7 +285,9 @@ public final class Engine implements AutoCloseable {
             ModelInfo.Defaults d = info.defaults();
             this.request = request;
             this.listener = listener;
-            this.conditional = frame.conditional(request.prompt(), request.rawPrompt(), info.maxPromptTokens());
+            this.grid = gridOf(model.description(), request.target());
+            this.length = model.description().picture().length(grid);
+            this.prompts = frame.of(request, grid, model.conditions(), promptRoom(grid));
             this.decoder = DecoderSpec.parse(request.decoder() != null ? request.decoder() : d.decoder());
             this.sampling = new SamplingOptions(
                     (float) (request.temperature() != null ? request.temperature() : d.temperature()),
@@ -291,9 +307,18 @@ public final class Engine implements AutoCloseable {
                     : request.window() == GenerationRequest.AUTO_WINDOW
                             ? plans.plan(decoder, sampling.guided(), 1).window()
                             : request.window();
-            this.window = Math.min(asked, info.tokensPerImage());
+            this.window = Math.min(asked, length);
             this.warnings = warningsFor(request.prompt());
-            this.total = (long) request.images() * info.tokensPerImage();
+            this.total = (long) request.images() * length;
+        }
+
+        private static Grid gridOf(ModelDescription d, GenerationRequest.Target target) {
+            Integer width = target.width();
+            Integer height = target.height();
+            if (width == null || height == null) {
+                return d.grid();
+            }
+            return d.picture().gridOf(width, height, d.picture().pixels());
         }
 
         private List<String> warningsFor(String prompt) {
@@ -317,25 +342,25 @@ public final class Engine implements AutoCloseable {
                 throw new CancellationException("cancelled before picture " + first);
             }
             boolean guided = sampling.guided();
-            List<int[]> prompts = new ArrayList<>();
+            List<Prompt> batch = new ArrayList<>();
             List<DecodeRequest.Image> sequences = new ArrayList<>();
             for (int i = 0; i < count; i++) {
-                int cond = prompts.size();
-                prompts.add(conditional);
+                int cond = batch.size();
+                batch.add(prompts.conditional());
                 if (guided) {
-                    prompts.add(frame.unconditional());
+                    batch.add(prompts.unconditional());
                 }
                 sequences.add(new DecodeRequest.Image(request.seed(), first + i, cond, guided ? cond + 1 : -1));
             }
-            int length = info.tokensPerImage();
-            int capacity = Math.max(conditional.length, frame.unconditional().length) + length;
+            int capacity = prompts.longest() + length;
+            int[] forced = model.description().picture().forced(grid, model.description().codes());
             long start = System.nanoTime();
-            try (TransformerForward forward = new TransformerForward(model, prompts.size(), window, capacity)) {
-                forward.prefill(prompts);
+            try (TransformerForward forward = new TransformerForward(model, batch.size(), window, capacity)) {
+                forward.prefill(batch);
                 long prefilled = System.nanoTime();
                 DecodeResult result = new Decoder(forward)
                         .decode(
-                                new DecodeRequest(length, null, sequences),
+                                new DecodeRequest(length, forced, sequences),
                                 new DecodeOptions(decoder, sampling, window, Math.max(levels, 1)),
                                 this::onIteration);
                 long decoded = System.nanoTime();
@@ -363,15 +388,16 @@ public final class Engine implements AutoCloseable {
 
         private GeneratedImage image(
                 int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
-            int[] codes = result.tokens()[slot];
+            ModelDescription d = model.description();
+            int[] local = result.tokens()[slot];
+            int[] codes = d.picture().codes(local, grid);
             long start = System.nanoTime();
             RgbImage image = pictures.decode(codes);
             double imageSeconds = (System.nanoTime() - start) * 1e-9;
-            int[] tokens = new int[codes.length];
-            int[][] rows = new int[info.gridHeight()][info.gridWidth()];
+            int[] tokens = Arrays.stream(local).map(d::token).toArray();
+            int[][] rows = new int[grid.height()][grid.width()];
             for (int i = 0; i < codes.length; i++) {
-                tokens[i] = model.description().firstCode() + codes[i];
-                rows[i / info.gridWidth()][i % info.gridWidth()] = codes[i];
+                rows[i / grid.width()][i % grid.width()] = codes[i];
             }
             DecodeResult.ImageStatistics s = result.statistics().images().get(slot);
             return new GeneratedImage(
@@ -385,7 +411,7 @@ public final class Engine implements AutoCloseable {
                             decoder.toString(),
                             result.statistics().window(),
                             levels,
-                            codes.length,
+                            local.length,
                             s.passes(),
                             seconds,
                             prefillSeconds,

@@ -18,6 +18,7 @@ import org.jspecify.annotations.Nullable;
 /// @param temperature  divides the logits; > 0
 /// @param topK         keep the k largest logits; 0: all
 /// @param topP         keep the smallest set of probability at least this; 1: all
+/// @param target       size, negative prompt and what takes a prompt's place
 public record GenerationRequest(
         String prompt,
         boolean rawPrompt,
@@ -30,7 +31,33 @@ public record GenerationRequest(
         @Nullable Double guidance,
         @Nullable Double temperature,
         @Nullable Integer topK,
-        @Nullable Double topP) {
+        @Nullable Double topP,
+        Target target) {
+
+    /// What else says which picture is wanted.
+    ///
+    /// @param width      pixels; null together with `height`: the model's usual size
+    /// @param height     pixels
+    /// @param negative   prompt that guidance leads away from; null: the model's own
+    /// @param condition  for models that take no text; null for the others
+    public record Target(
+            @Nullable Integer width,
+            @Nullable Integer height,
+            @Nullable String negative,
+            @Nullable Condition condition) {
+        /// The model's usual size, and nothing else.
+        public static final Target USUAL = new Target(null, null, null, null);
+
+        public Target {
+            if ((width == null) != (height == null)) {
+                throw new IllegalArgumentException("size has width " + width + " and height " + height + ", expected both");
+            }
+            if (width != null && (width < 1 || height < 1 || width > 65_536 || height > 65_536)) {
+                throw new IllegalArgumentException(
+                        "size is " + width + "x" + height + ", expected 1 to 65536 pixels each way");
+            }
+        }
+    }
 
     /// Window that lets the engine choose.
     public static final int AUTO_WINDOW = 0;
@@ -61,6 +88,46 @@ public record GenerationRequest(
         }
     }
 
+    /// A picture of the model's usual size, from a prompt.
+    public GenerationRequest(
+            String prompt,
+            boolean rawPrompt,
+            int images,
+            long seed,
+            @Nullable String decoder,
+            @Nullable String sampler,
+            int window,
+            @Nullable Integer levels,
+            @Nullable Double guidance,
+            @Nullable Double temperature,
+            @Nullable Integer topK,
+            @Nullable Double topP) {
+        this(
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                Target.USUAL);
+    }
+
+    /// Prompt of the unconditional sequence; null: the model's own.
+    public @Nullable String negative() {
+        return target.negative();
+    }
+
+    /// What stands for a prompt; null: the prompt.
+    public @Nullable Condition condition() {
+        return target.condition();
+    }
+
     /// One picture of `prompt` with every default and seed 0.
     public static GenerationRequest of(String prompt) {
         return new GenerationRequest(
@@ -69,31 +136,41 @@ public record GenerationRequest(
 
     public GenerationRequest withSeed(long value) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, value, decoder, sampler, window, levels, guidance, temperature, topK, topP);
+                prompt, rawPrompt, images, value, decoder, sampler, window, levels, guidance, temperature, topK, topP, target);
     }
 
     public GenerationRequest withImages(int count) {
         return new GenerationRequest(
-                prompt, rawPrompt, count, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP);
+                prompt, rawPrompt, count, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP, target);
     }
 
     public GenerationRequest withDecoder(@Nullable String name) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, name, sampler, window, levels, guidance, temperature, topK, topP);
+                prompt, rawPrompt, images, seed, name, sampler, window, levels, guidance, temperature, topK, topP, target);
     }
 
     public GenerationRequest withWindow(int rows) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, rows, levels, guidance, temperature, topK, topP);
+                prompt, rawPrompt, images, seed, decoder, sampler, rows, levels, guidance, temperature, topK, topP, target);
     }
 
     public GenerationRequest withGuidance(@Nullable Double scale) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, scale, temperature, topK, topP);
+                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, scale, temperature, topK, topP, target);
     }
 
     public GenerationRequest withSampling(@Nullable Double newTemperature, @Nullable Integer newTopK, @Nullable Double newTopP) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, newTemperature, newTopK, newTopP);
+                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, newTemperature, newTopK, newTopP, target);
+    }
+
+    public GenerationRequest withSampler(@Nullable String name) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, decoder, name, window, levels, guidance, temperature, topK, topP, target);
+    }
+
+    public GenerationRequest withTarget(Target value) {
+        return new GenerationRequest(
+                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP, value);
     }
 }

@@ -11,6 +11,7 @@ import io.sjd2.decode.WindowPlanner;
 import io.sjd2.io.AtomicFiles;
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.model.Prompt;
 import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerForward;
 import java.io.IOException;
@@ -28,6 +29,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeMap;
+import java.util.function.IntFunction;
 import org.jspecify.annotations.Nullable;
 
 /// Chooses windows for `auto` and remembers what it measured.
@@ -39,15 +41,15 @@ final class WindowPlans {
     private static final int PROMPT_TOKENS = 16;
 
     private final Transformer model;
-    private final int[] uncond;
+    private final IntFunction<Prompt> filler;
     private final Json generationConfig;
     private final Map<String, PassCurve> curves = new HashMap<>();
 
-    /// @param uncond            a valid prompt, repeated to a usual length for the measurement
+    /// @param filler            a valid prompt of about a length, for the measurement
     /// @param generationConfig  may hold `tokens_per_pass`: decoder to window to measured positions per pass
-    WindowPlans(Transformer model, int[] uncond, Json generationConfig) {
+    WindowPlans(Transformer model, IntFunction<Prompt> filler, Json generationConfig) {
         this.model = model;
-        this.uncond = uncond.clone();
+        this.filler = filler;
         this.generationConfig = generationConfig;
     }
 
@@ -105,17 +107,18 @@ final class WindowPlans {
 
     private PassCurve measure(DecoderSpec decoder, boolean guided, int images) {
         int length = model.description().imageLength();
-        int[] prompt = new int[Math.min(PROMPT_TOKENS, model.config().maxPositions() - length)];
-        for (int i = 0; i < prompt.length; i++) {
-            prompt[i] = uncond[Math.min(i, uncond.length - 1)];
-        }
-        List<int[]> prompts = new ArrayList<>();
+        int[] forced = model.description()
+                .picture()
+                .forced(model.description().grid(), model.description().codes());
+        Prompt prompt =
+                filler.apply(Math.clamp(model.config().maxPositions() - length, 1, PROMPT_TOKENS));
+        List<Prompt> prompts = new ArrayList<>();
         List<DecodeRequest.Image> sequences = new ArrayList<>();
         for (int i = 0; i < images; i++) {
             sequences.add(new DecodeRequest.Image(0, i, prompts.size(), guided ? prompts.size() + 1 : -1));
             prompts.add(prompt);
             if (guided) {
-                prompts.add(uncond);
+                prompts.add(prompt);
             }
         }
         int[] windows = WindowPlanner.windowsToMeasure(length);
@@ -127,10 +130,10 @@ final class WindowPlans {
         for (int window : windows) {
             // Each window gets a forward pass of its own: views of a wider one would cost more than a decode does.
             try (TransformerForward forward =
-                    new TransformerForward(model, prompts.size(), window, prompt.length + length)) {
+                    new TransformerForward(model, prompts.size(), window, prompt.length() + length)) {
                 forward.prefill(prompts);
                 PassCurve one =
-                        PassTimer.measure(forward, new DecodeRequest(length, null, sequences), options, window);
+                        PassTimer.measure(forward, new DecodeRequest(length, forced, sequences), options, window);
                 points.put(window, one.millis(window));
             }
         }

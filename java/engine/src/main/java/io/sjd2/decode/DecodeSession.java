@@ -116,7 +116,7 @@ final class DecodeSession implements AutoCloseable {
     private void placeSequence(int sequence, int image, int committed, int rows) {
         int entries = forward.promptLength(sequence) + committed;
         state.set(sequence, SequenceField.KV_LEN, entries);
-        state.set(sequence, SequenceField.POSITION, entries);
+        state.set(sequence, SequenceField.POSITION, forward.promptPosition(sequence) + committed);
         state.set(sequence, SequenceField.ROWS, rows);
         state.set(sequence, SequenceField.IMAGE, image);
     }

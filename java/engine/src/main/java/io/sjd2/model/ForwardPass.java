@@ -31,6 +31,12 @@ public interface ForwardPass {
     /// Cache entries of sequence `sequence` before the first pass: its prompt's length less one.
     int promptLength(int sequence);
 
+    /// Index in the table of rotary positions of the first pass's first row. Differs from {@link #promptLength} where a
+    /// prompt's padding takes positions but no cache entries.
+    default int promptPosition(int sequence) {
+        return promptLength(sequence);
+    }
+
     /// From window input to logits, for the live rows that `state` tells. Appends the rows' keys and values to the cache.
     ///
     /// @param windowInput  `[images, window, hidden_size]` f32

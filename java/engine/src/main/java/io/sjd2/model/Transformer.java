@@ -1,11 +1,12 @@
 package io.sjd2.model;
 
 import io.sjd2.io.ModelFormatException;
-import io.sjd2.io.SafetensorsFolder;
 import io.sjd2.io.TensorEntry;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Kernels.QkNorm;
 import io.sjd2.model.TransformerConfig.QkNormShape;
+import io.sjd2.model.WeightNames.Affine;
+import io.sjd2.model.WeightNames.ImagePath;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.io.IOException;
@@ -30,19 +31,36 @@ public final class Transformer implements AutoCloseable {
             Linear gateUp,
             Linear down) {}
 
+    /// From the normalised residual stream to the logits of codes.
+    ///
+    /// @param hidden  a layer with GELU behind it, or null
+    record Head(@Nullable Linear hidden, Linear out) {}
+
+    /// Which rows of the output head are loaded.
+    public enum Heads {
+        /// Those that may be sampled: the others could only produce masked ids.
+        CODES,
+        /// Every token's too, for comparing logits.
+        ALL
+    }
+
     private final Backend backend;
     private final Arena arena;
     private final ModelDescription description;
     private final DType dtype;
     private final Tensor table;
+    private final Tensor codeTable;
     private final Tensor tokenRows;
     private final List<Layer> layers;
     private final Tensor finalNorm;
-    private final Linear head;
+    private final Head head;
+    private final @Nullable Linear textHead;
+    private final @Nullable Conditions conditions;
     private final @Nullable Tensor rowEmbed;
     private final @Nullable Tensor columnEmbed;
     private final @Nullable NoiseAdapter noiseAdapter;
     private final long weightBytes;
+    private final long parameters;
 
     private Transformer(Loader from) throws IOException {
         this.backend = from.backend;
@@ -50,9 +68,10 @@ public final class Transformer implements AutoCloseable {
         this.description = from.description;
         this.dtype = from.dtype;
         TransformerConfig c = description.transformer();
-        WeightNames names = description.names();
+        WeightNames names = from.names;
         from.checkAll();
         this.table = from.table(names.embedding(), c.vocabSize(), c.hiddenSize());
+        this.codeTable = names.image() == null ? table : from.alignedTable(names.image());
         this.tokenRows = from.codeRows();
         this.layers = new ArrayList<>(c.layers());
         for (int i = 0; i < c.layers(); i++) {
@@ -60,6 +79,8 @@ public final class Transformer implements AutoCloseable {
         }
         this.finalNorm = from.vector(names.finalNorm(), c.hiddenSize());
         this.head = from.head();
+        this.textHead = from.textHead();
+        this.conditions = from.conditions();
         if (c.targetGrid() != null) {
             this.rowEmbed = from.f32(names.targetGrid().get(0), c.targetGrid().height(), c.hiddenSize());
             this.columnEmbed = from.f32(names.targetGrid().get(1), c.targetGrid().width(), c.hiddenSize());
@@ -67,12 +88,14 @@ public final class Transformer implements AutoCloseable {
             this.rowEmbed = null;
             this.columnEmbed = null;
         }
-        this.noiseAdapter = NoiseAdapter.find(from.folder, c.hiddenSize()).orElse(null);
+        this.noiseAdapter =
+                from.folder == null ? null : NoiseAdapter.find(from.folder, c.hiddenSize()).orElse(null);
         this.weightBytes = from.packedBytes;
+        this.parameters = from.parameters;
         backend.synchronize();
     }
 
-    /// Loads the weights of a model folder.
+    /// Loads the weights of a model folder, as much of them as generating takes.
     ///
     /// @param dtype  f32 or bf16: what the weights are stored and multiplied as
     /// @throws ModelFormatException naming the file and the tensor if one is missing, has another shape than the
@@ -80,12 +103,24 @@ public final class Transformer implements AutoCloseable {
     public static Transformer load(
             Backend backend, Path folder, ModelDescription description, DType dtype, LoadListener listener)
             throws IOException {
+        try (ModelFiles files = ModelFiles.of(description, folder, true)) {
+            return load(backend, files, dtype, Heads.CODES, listener);
+        }
+    }
+
+    /// Loads the weights of a model.
+    ///
+    /// @param files  may be closed once this returns
+    /// @param dtype  f32 or bf16: what the weights are stored and multiplied as
+    /// @throws ModelFormatException as the other
+    public static Transformer load(
+            Backend backend, ModelFiles files, DType dtype, Heads heads, LoadListener listener) throws IOException {
         if (dtype != DType.F32 && dtype != DType.BF16) {
             throw new IllegalArgumentException("dtype " + dtype.label() + " is not one of f32, bf16");
         }
         Arena arena = Arena.ofShared();
-        try (SafetensorsFolder files = SafetensorsFolder.open(folder)) {
-            return new Transformer(new Loader(backend, arena, folder, files, description, dtype, listener));
+        try {
+            return new Transformer(new Loader(backend, arena, files, dtype, heads, listener));
         } catch (IOException | RuntimeException | Error e) {
             arena.close();
             throw e;
@@ -114,6 +149,11 @@ public final class Transformer implements AutoCloseable {
         return weightBytes;
     }
 
+    /// Numbers in the weights that were loaded or cut down.
+    public long parameters() {
+        return parameters;
+    }
+
     /// Tells models apart without reading their weights: the configuration and the weights' size.
     public String fingerprint() {
         return description + "|" + weightBytes + "|" + (noiseAdapter != null);
@@ -124,14 +164,29 @@ public final class Transformer implements AutoCloseable {
         return noiseAdapter;
     }
 
-    /// `[vocab_size, hidden_size]` T.
+    /// Turns captions or classes into prompts; null where the model takes text.
+    public @Nullable Conditions conditions() {
+        return conditions;
+    }
+
+    /// `[vocab_size, hidden_size]` T: embeddings of tokens.
     Tensor table() {
         return table;
     }
 
-    /// `[codes]` i32: row of the table that a code's token has.
+    /// `[rows, hidden_size]` T: embeddings of codes and structural tokens, by {@link #tokenRows}.
+    Tensor codeTable() {
+        return codeTable;
+    }
+
+    /// `[codes + structural]` i32: row of {@link #codeTable} that a local id has.
     Tensor tokenRows() {
         return tokenRows;
+    }
+
+    /// Row of {@link #codeTable} that a local id has.
+    int tableRow(int localId) {
+        return description.token(localId);
     }
 
     List<Layer> layers() {
@@ -142,8 +197,13 @@ public final class Transformer implements AutoCloseable {
         return finalNorm;
     }
 
-    Linear head() {
+    Head head() {
         return head;
+    }
+
+    /// `[vocab_size, hidden_size]`: logits of every token; null unless loaded with {@link Heads#ALL}.
+    @Nullable Linear textHead() {
+        return textHead;
     }
 
     @Nullable Tensor rowEmbed() {
@@ -164,40 +224,49 @@ public final class Transformer implements AutoCloseable {
     }
 
     /// Reads, checks and packs. Shapes of all tensors are checked before anything is allocated, so that a configuration
-    /// that lies about its sizes costs nothing.
+    /// that lies about its sizes costs nothing. A tensor's bytes are given back as soon as they are packed.
     private static final class Loader {
+        /// Codes that are aligned at once.
+        private static final int ALIGN_ROWS = 1024;
+
         private final Backend backend;
         private final Arena arena;
-        private final Path folder;
-        private final SafetensorsFolder files;
+        private final @Nullable Path folder;
+        private final TensorSource files;
         private final ModelDescription description;
+        private final WeightNames names;
         private final TransformerConfig config;
         private final DType dtype;
+        private final Heads heads;
         private final LoadListener listener;
         private long totalBytes;
+        private long parameters;
         private long readBytes;
         private long packedBytes;
 
-        Loader(
-                Backend backend,
-                Arena arena,
-                Path folder,
-                SafetensorsFolder files,
-                ModelDescription description,
-                DType dtype,
-                LoadListener listener) {
+        Loader(Backend backend, Arena arena, ModelFiles files, DType dtype, Heads heads, LoadListener listener) {
             this.backend = backend;
             this.arena = arena;
-            this.folder = folder;
-            this.files = files;
-            this.description = description;
+            this.folder = files.folder();
+            this.files = files.tensors();
+            this.description = files.description();
+            this.names = resolved(description, this.files);
             this.config = description.transformer();
             this.dtype = dtype;
+            this.heads = heads;
             this.listener = listener;
         }
 
+        /// The form of names that the files have; the first form's absence is what a message should tell of otherwise.
+        private static WeightNames resolved(ModelDescription description, TensorSource files) {
+            return description.names().stream()
+                    .filter(names -> files.has(names.embedding()))
+                    .findFirst()
+                    .orElse(description.names().getFirst());
+        }
+
         void checkAll() throws ModelFormatException {
-            WeightNames n = description.names();
+            WeightNames n = names;
             int d = config.hiddenSize();
             expect(n.embedding(), config.vocabSize(), d);
             for (int i = 0; i < config.layers(); i++) {
@@ -212,162 +281,339 @@ public final class Transformer implements AutoCloseable {
                     expect(WeightNames.at(name, i), config.intermediateSize(), d);
                 }
                 expect(WeightNames.at(n.down(), i), d, config.intermediateSize());
-                QkNormShape qk = config.qkNorm();
-                if (qk != null) {
+                if (config.qkNorm() != null) {
                     for (int p = 0; p < 4; p++) {
-                        expect(
-                                WeightNames.at(n.qkNorm().get(p), i),
-                                p < 2 ? qk.queryRows() : qk.keyRows(),
-                                config.headDim());
+                        normRows(WeightNames.at(n.qkNorm().get(p), i), p < 2 ? config.heads() : config.kvHeads());
                     }
                 }
             }
             expect(n.finalNorm(), d);
-            expect(n.head(), description.headRows(), d);
+            if (n.image() == null) {
+                expect(n.head(), description.headRows(), d);
+            } else {
+                checkImage(n.image());
+            }
             if (config.targetGrid() != null) {
                 expect(n.targetGrid().get(0), config.targetGrid().height(), d);
                 expect(n.targetGrid().get(1), config.targetGrid().width(), d);
             }
+            checkConditions();
+        }
+
+        private void checkImage(ImagePath image) throws ModelFormatException {
+            long[] embedding = files.info(image.embedding()).shape();
+            int width = embedding.length == 2 ? Math.toIntExact(Math.min(embedding[1], 1 << 20)) : 0;
+            expect(image.embedding(), description.codes(), width);
+            for (Affine layer : image.aligner(files::has)) {
+                expect(layer.weight(), config.hiddenSize(), width);
+                expect(layer.bias(), config.hiddenSize());
+                width = config.hiddenSize();
+            }
+            if (width != config.hiddenSize()) {
+                throw misfit(files.info(image.embedding()), "an aligner to " + config.hiddenSize());
+            }
+            int hidden = headWidth(image);
+            expect(image.headHidden().weight(), hidden, config.hiddenSize());
+            expect(image.headHidden().bias(), hidden);
+            expect(image.head().weight(), description.codes(), hidden);
+            expect(image.head().bias(), description.codes());
+        }
+
+        private int headWidth(ImagePath image) throws ModelFormatException {
+            TensorSource.Info info = files.info(image.headHidden().weight());
+            if (info.shape().length != 2 || info.shape()[0] < 1 || info.shape()[0] > 1 << 20) {
+                throw misfit(info, "[head_dim, " + config.hiddenSize() + "]");
+            }
+            return (int) info.shape()[0];
+        }
+
+        private void checkConditions() throws ModelFormatException {
+            ConditionShape c = description.condition();
+            if (c == null) {
+                return;
+            }
+            if (c.kind() == ConditionShape.Kind.CLASS) {
+                expect(ConditionShape.CLASS_TABLE, c.classes() + 1L, config.hiddenSize());
+                return;
+            }
+            expect(ConditionShape.CAPTION_FIRST, config.hiddenSize(), c.captionWidth());
+            expect(ConditionShape.CAPTION_SECOND, config.hiddenSize(), config.hiddenSize());
+            expect(ConditionShape.NO_CAPTION, c.rows(), c.captionWidth());
         }
 
         private int[] qkvRows() {
+            if (names.qkv().size() == 1) {
+                return new int[] {config.qkvSize()};
+            }
             int q = config.heads() * config.headDim();
             int kv = config.kvHeads() * config.headDim();
             return new int[] {q, kv, kv};
         }
 
         private void expect(String name, long... shape) throws ModelFormatException {
-            TensorEntry entry = files.tensor(name);
-            if (!Arrays.equals(entry.shape(), shape)) {
-                throw new ModelFormatException(
-                        folder.toString(),
-                        "tensor " + entry + " should be " + Arrays.toString(shape) + " by " + ModelDescription.CONFIG_FILE,
-                        "the configuration and the weights belong to different models");
+            TensorSource.Info info = files.info(name);
+            if (!Arrays.equals(info.shape(), shape)) {
+                throw misfit(info, Arrays.toString(shape));
             }
-            dtypeOf(entry);
-            totalBytes += entry.data().byteSize();
+            dtypeOf(info.dtype(), info);
+            totalBytes += info.bytes();
+            parameters += Arrays.stream(shape).reduce(1, (a, b) -> a * b);
         }
 
-        private DType dtypeOf(TensorEntry entry) throws ModelFormatException {
-            return switch (entry.dtype()) {
+        /// Rows of a norm's table: any number that divides the heads, whatever the configuration calls it.
+        private int normRows(String name, int heads) throws ModelFormatException {
+            TensorSource.Info info = files.info(name);
+            long[] shape = info.shape();
+            if (shape.length == 1 && shape[0] == config.headDim()) {
+                return 1;
+            }
+            if (shape.length != 2 || shape[1] != config.headDim() || shape[0] < 1 || heads % shape[0] != 0) {
+                throw misfit(info, "[a divisor of " + heads + " heads, " + config.headDim() + "]");
+            }
+            dtypeOf(info.dtype(), info);
+            return (int) shape[0];
+        }
+
+        private ModelFormatException misfit(TensorSource.Info info, String expected) {
+            return new ModelFormatException(
+                    files.source(),
+                    "tensor " + info + " should be " + expected + " by " + ModelDescription.CONFIG_FILE,
+                    "the configuration and the weights belong to different models");
+        }
+
+        private DType dtypeOf(String dtype, Object tensor) throws ModelFormatException {
+            return switch (dtype) {
                 case "F32" -> DType.F32;
                 case "BF16" -> DType.BF16;
                 case "F16" -> DType.F16;
                 default -> throw new ModelFormatException(
-                        folder.toString(),
-                        "tensor " + entry + " has a dtype that weights cannot have",
+                        files.source(),
+                        "tensor " + tensor + " has a dtype that weights cannot have",
                         "convert it to F32, BF16 or F16");
             };
         }
 
-        /// The tensor's bytes in memory of the backend, as they are in the file, checked for NaN and infinity.
-        private Tensor staged(Arena stage, String name) throws ModelFormatException {
-            TensorEntry entry = files.tensor(name);
-            long bad = entry.firstNonFinite();
-            if (bad >= 0) {
-                throw new ModelFormatException(
-                        folder.toString(),
-                        "tensor " + entry + " holds a number that is not finite at element " + bad,
-                        "the checkpoint is damaged, or its training diverged");
-            }
-            DType from = dtypeOf(entry);
-            long[] shape = entry.shape().clone();
-            readBytes += entry.data().byteSize();
-            listener.loaded(readBytes, totalBytes);
-            if (backend.hostMemory() && entry.data().address() % from.bytes() == 0) {
-                return Tensor.of(entry.data(), from, shape);
-            }
-            Tensor staged = backend.allocate(stage, from, shape);
-            backend.upload(staged, entry.data());
-            return staged;
+        /// What is done with a tensor's bytes while they are there.
+        @FunctionalInterface
+        private interface Use {
+            void with(Tensor staged);
         }
 
-        Tensor table(String name, int rows, int width) throws ModelFormatException {
-            return converted(name, dtype, rows, width);
-        }
-
-        Tensor f32(String name, int rows, int width) throws ModelFormatException {
-            return converted(name, DType.F32, rows, width);
-        }
-
-        Tensor vector(String name, int width) throws ModelFormatException {
-            return converted(name, DType.F32, width);
-        }
-
-        private Tensor converted(String name, DType to, long... shape) throws ModelFormatException {
-            Tensor out = backend.allocate(arena, to, shape);
+        /// Hands over the tensor in memory of the backend, as it is in the file, checked for NaN and infinity.
+        private void staged(String name, Use use) throws IOException {
             try (Arena stage = Arena.ofShared()) {
-                backend.kernels().convert(out, staged(stage, name));
+                TensorEntry entry = files.read(name, stage);
+                long bad = entry.firstNonFinite();
+                if (bad >= 0) {
+                    throw new ModelFormatException(
+                            files.source(),
+                            "tensor " + entry + " holds a number that is not finite at element " + bad,
+                            "the checkpoint is damaged, or its training diverged");
+                }
+                DType from = dtypeOf(entry.dtype(), entry);
+                if (backend.hostMemory() && entry.data().address() % from.bytes() == 0) {
+                    use.with(Tensor.of(entry.data(), from, entry.shape()));
+                } else {
+                    Tensor staged = backend.allocate(stage, from, entry.shape());
+                    backend.upload(staged, entry.data());
+                    use.with(staged);
+                }
                 backend.synchronize();
+                readBytes += entry.data().byteSize();
+                files.release(entry);
+                listener.loaded(Math.min(readBytes, totalBytes), totalBytes);
             }
-            packedBytes += out.bytes();
+        }
+
+        Tensor table(String name, int rows, int width) throws IOException {
+            return converted(arena, name, dtype, rows, width);
+        }
+
+        Tensor f32(String name, long... shape) throws IOException {
+            return converted(arena, name, DType.F32, shape);
+        }
+
+        Tensor vector(String name, int width) throws IOException {
+            return f32(name, width);
+        }
+
+        private Tensor converted(Arena owner, String name, DType to, long... shape) throws IOException {
+            Tensor out = backend.allocate(owner, to, shape);
+            staged(name, src -> backend.kernels().convert(out, src));
+            packedBytes += owner == arena ? out.bytes() : 0;
             return out;
         }
 
-        Tensor codeRows() {
-            Tensor rows = backend.allocate(arena, DType.I32, description.codes());
-            int[] ids = new int[description.codes()];
-            for (int c = 0; c < ids.length; c++) {
-                ids[c] = description.firstCode() + c;
+        /// Embeddings of codes as the blocks take them. Computed in f32 whatever the weights are multiplied as: it is
+        /// done once, and what it rounds would be rounded in every picture.
+        Tensor alignedTable(ImagePath image) throws IOException {
+            int codes = description.codes();
+            Tensor out = backend.allocate(arena, dtype, codes, config.hiddenSize());
+            packedBytes += out.bytes();
+            try (Arena work = Arena.ofShared()) {
+                int width = (int) files.info(image.embedding()).shape()[1];
+                Tensor x = converted(work, image.embedding(), DType.F32, codes, width);
+                List<Linear> layers = new ArrayList<>();
+                for (Affine layer : image.aligner(files::has)) {
+                    layers.add(affine(work, DType.F32, config.hiddenSize(), width, layer));
+                    width = config.hiddenSize();
+                }
+                int rows = Math.min(ALIGN_ROWS, codes);
+                Tensor a = backend.allocate(work, DType.F32, rows, width);
+                Tensor b = backend.allocate(work, DType.F32, rows, width);
+                for (int from = 0; from < codes; from += rows) {
+                    int n = Math.min(rows, codes - from);
+                    Tensor in = x.rows(from, n);
+                    Tensor y = a.rows(0, n);
+                    for (int l = 0; l < layers.size(); l++) {
+                        Linear layer = layers.get(l);
+                        if (l > 0) {
+                            Tensor active = b.rows(0, n);
+                            backend.kernels().gelu(batch(active), batch(y), null, false);
+                            in = active;
+                        }
+                        backend.kernels().matmul(batch(y), batch(in), layer.weight(), layer.bias(), null, false);
+                    }
+                    backend.kernels().convert(out.rows(from, n), y);
+                }
+                backend.synchronize();
             }
+            return out;
+        }
+
+        private static Tensor batch(Tensor rows) {
+            return rows.view(1, rows.dim(0), rows.dim(1));
+        }
+
+        Tensor codeRows() {
+            int[] forced = description.picture().forcedTokens();
+            int[] ids = Arrays.copyOf(description.codeMap().tokens(), description.codes() + forced.length);
+            System.arraycopy(forced, 0, ids, description.codes(), forced.length);
+            Tensor rows = backend.allocate(arena, DType.I32, ids.length);
             backend.upload(rows, MemorySegment.ofArray(ids));
             return rows;
         }
 
-        Layer layer(int i) throws ModelFormatException {
-            WeightNames n = description.names();
+        Layer layer(int i) throws IOException {
+            WeightNames n = names;
             int d = config.hiddenSize();
-            QkNorm qkNorm = null;
-            if (config.qkNorm() != null) {
-                QkNormShape qk = config.qkNorm();
-                qkNorm = new QkNorm(
-                        f32(WeightNames.at(n.qkNorm().get(0), i), qk.queryRows(), config.headDim()),
-                        f32(WeightNames.at(n.qkNorm().get(1), i), qk.queryRows(), config.headDim()),
-                        f32(WeightNames.at(n.qkNorm().get(2), i), qk.keyRows(), config.headDim()),
-                        f32(WeightNames.at(n.qkNorm().get(3), i), qk.keyRows(), config.headDim()),
-                        qk.eps());
-            }
+            boolean attention = config.biases().attention();
+            boolean mlp = config.biases().mlp();
             return new Layer(
                     vector(WeightNames.at(n.inputNorm(), i), d),
-                    packed(config.qkvSize(), d, at(n.qkv(), i)),
-                    qkNorm,
-                    packed(d, config.attentionSize(), List.of(WeightNames.at(n.attentionOut(), i))),
+                    packed(config.qkvSize(), d, at(n.qkv(), i), attention),
+                    config.qkNorm() == null ? null : qkNorm(config.qkNorm(), at(n.qkNorm(), i)),
+                    packed(d, config.attentionSize(), List.of(WeightNames.at(n.attentionOut(), i)), attention),
                     vector(WeightNames.at(n.postNorm(), i), d),
-                    packed(2 * config.intermediateSize(), d, at(n.gateUp(), i)),
-                    packed(d, config.intermediateSize(), List.of(WeightNames.at(n.down(), i))));
+                    packed(2 * config.intermediateSize(), d, at(n.gateUp(), i), mlp),
+                    packed(d, config.intermediateSize(), List.of(WeightNames.at(n.down(), i)), mlp));
+        }
+
+        private QkNorm qkNorm(QkNormShape shape, List<String> tables) throws IOException {
+            Tensor[] loaded = new Tensor[tables.size()];
+            for (int p = 0; p < loaded.length; p++) {
+                int rows = normRows(tables.get(p), p < 2 ? config.heads() : config.kvHeads());
+                loaded[p] = f32(tables.get(p), files.info(tables.get(p)).shape()).view(rows, config.headDim());
+            }
+            return new QkNorm(loaded[0], loaded[1], loaded[2], loaded[3], shape.eps());
         }
 
         private static List<String> at(List<String> names, int layer) {
             return names.stream().map(name -> WeightNames.at(name, layer)).toList();
         }
 
-        private Linear packed(int nOut, int nIn, List<String> names) throws ModelFormatException {
+        private Linear packed(int nOut, int nIn, List<String> weights, boolean biased) throws IOException {
             Tensor dst = backend.allocate(arena, dtype, backend.kernels().packedElements(nOut, nIn, dtype));
+            Tensor bias = biased ? backend.allocate(arena, DType.F32, nOut) : null;
             long row = 0;
-            for (String name : names) {
-                try (Arena stage = Arena.ofShared()) {
-                    Tensor src = staged(stage, name);
-                    backend.kernels().packWeights(dst, src, row, nOut);
-                    backend.synchronize();
-                    row += src.dim(0);
+            for (String name : weights) {
+                long at = row;
+                staged(name, src -> backend.kernels().packWeights(dst, src, at, nOut));
+                long rows = files.info(name).shape()[0];
+                if (bias != null) {
+                    String biasName = name.replaceFirst("\\.weight$", ".bias");
+                    staged(biasName, src -> backend.kernels().convert(bias.rows(at, rows), src));
                 }
+                row += rows;
             }
+            packedBytes += dst.bytes();
+            return new Linear(dst, bias, nOut, nIn);
+        }
+
+        private Linear affine(Arena owner, DType type, int nOut, int nIn, Affine names) throws IOException {
+            Tensor dst = backend.allocate(owner, type, backend.kernels().packedElements(nOut, nIn, type));
+            staged(names.weight(), src -> backend.kernels().packWeights(dst, src, 0, nOut));
+            packedBytes += owner == arena ? dst.bytes() : 0;
+            return new Linear(dst, converted(owner, names.bias(), DType.F32, nOut), nOut, nIn);
+        }
+
+        /// The output head, cut down to the rows that may be sampled.
+        Head head() throws IOException {
+            ImagePath image = names.image();
+            if (image != null) {
+                int hidden = headWidth(image);
+                return new Head(
+                        affine(arena, dtype, hidden, config.hiddenSize(), image.headHidden()),
+                        affine(arena, dtype, description.codes(), hidden, image.head()));
+            }
+            int codes = description.codes();
+            int d = config.hiddenSize();
+            if (!description.headByToken()) {
+                return new Head(null, packed(codes, d, List.of(names.head()), false));
+            }
+            Tensor dst = backend.allocate(arena, dtype, backend.kernels().packedElements(codes, d, dtype));
+            CodeMap map = description.codeMap();
+            staged(names.head(), src -> {
+                for (int code = 0; code < codes; code += map.runFrom(code)) {
+                    Tensor rows = src.rows(map.token(code), map.runFrom(code));
+                    backend.kernels().packWeights(dst, rows, code, codes);
+                }
+            });
+            packedBytes += dst.bytes();
+            return new Head(null, new Linear(dst, null, codes, d));
+        }
+
+        @Nullable Linear textHead() throws IOException {
+            if (heads == Heads.CODES || !description.headByToken() && names.image() == null) {
+                return null;
+            }
+            expect(names.head(), config.vocabSize(), config.hiddenSize());
+            return packed(config.vocabSize(), config.hiddenSize(), List.of(names.head()), false);
+        }
+
+        @Nullable Conditions conditions() throws IOException {
+            ConditionShape shape = description.condition();
+            if (shape == null) {
+                return null;
+            }
+            int d = config.hiddenSize();
+            if (shape.kind() == ConditionShape.Kind.CLASS) {
+                return new Conditions(
+                        backend, shape, d, null, null, host(ConditionShape.CLASS_TABLE, (shape.classes() + 1) * d));
+            }
+            return new Conditions(
+                    backend,
+                    shape,
+                    d,
+                    plain(d, shape.captionWidth(), ConditionShape.CAPTION_FIRST),
+                    plain(d, d, ConditionShape.CAPTION_SECOND),
+                    host(ConditionShape.NO_CAPTION, shape.rows() * shape.captionWidth()));
+        }
+
+        /// Conditions are projected once per picture, in f32.
+        private Linear plain(int nOut, int nIn, String name) throws IOException {
+            Tensor dst = backend.allocate(arena, DType.F32, backend.kernels().packedElements(nOut, nIn, DType.F32));
+            staged(name, src -> backend.kernels().packWeights(dst, src, 0, nOut));
             packedBytes += dst.bytes();
             return new Linear(dst, null, nOut, nIn);
         }
 
-        /// The output head, cut down to the rows that may be sampled: the others could only produce masked ids.
-        Linear head() throws ModelFormatException {
-            int d = config.hiddenSize();
-            Tensor dst = backend.allocate(
-                    arena, dtype, backend.kernels().packedElements(description.codes(), d, dtype));
-            try (Arena stage = Arena.ofShared()) {
-                Tensor src = staged(stage, description.names().head()).rows(description.headFirstRow(), description.codes());
-                backend.kernels().packWeights(dst, src, 0, description.codes());
-                backend.synchronize();
+        private float[] host(String name, int count) throws IOException {
+            float[] values = new float[count];
+            try (Arena work = Arena.ofShared()) {
+                backend.download(MemorySegment.ofArray(values), converted(work, name, DType.F32, count));
             }
-            packedBytes += dst.bytes();
-            return new Linear(dst, null, description.codes(), d);
+            return values;
         }
     }
 }

@@ -17,6 +17,7 @@ import org.jspecify.annotations.Nullable;
 /// @param rope              rotary positions
 /// @param vocabSize         rows of the token table
 /// @param maxPositions      most positions of a sequence, prompt included
+/// @param biases            which products have a bias
 /// @param targetGrid        grid whose learned row and column embeddings are added for the position predicted, or null
 public record TransformerConfig(
         int hiddenSize,
@@ -31,6 +32,7 @@ public record TransformerConfig(
         Rope rope,
         int vocabSize,
         int maxPositions,
+        Biases biases,
         @Nullable Grid targetGrid) {
 
     /// Where a block normalises.
@@ -41,17 +43,50 @@ public record TransformerConfig(
         POST_BRANCH
     }
 
-    /// Rows of the q and k norm tables and the epsilon; row `h / (heads / rows)` serves head `h`.
-    public record QkNormShape(int queryRows, int keyRows, float eps) {}
+    /// Epsilon of the norms of q and k. How many rows their tables have is read from the weights; row
+    /// `h / (heads / rows)` serves head `h`.
+    public record QkNormShape(float eps) {}
 
-    /// Rotary positions: frequency base and how elements pair up.
-    public record Rope(double theta, RopePairs pairs) {}
+    /// Rotary positions: frequency base, how elements pair up, and, for positions in a plane, the plane.
+    ///
+    /// @param theta          frequency base
+    /// @param pairs          how elements pair up
+    /// @param conditionRows  positions before the plane; they are not rotated but zeroed. 0 without a plane
+    /// @param plane          grid whose row turns the first half of the pairs and whose column the second, or null
+    public record Rope(double theta, RopePairs pairs, int conditionRows, @Nullable Grid plane) {
+        public Rope(double theta, RopePairs pairs) {
+            this(theta, pairs, 0, null);
+        }
+    }
+
+    /// Which products have a bias.
+    public record Biases(boolean attention, boolean mlp) {
+        public static final Biases NONE = new Biases(false, false);
+    }
 
     /// Height and width in tokens.
     public record Grid(int height, int width) {
         public int cells() {
             return Math.multiplyExact(height, width);
         }
+    }
+
+    TransformerConfig withTargetGrid(Grid grid) {
+        return new TransformerConfig(
+                hiddenSize,
+                intermediateSize,
+                layers,
+                heads,
+                kvHeads,
+                headDim,
+                normEps,
+                placement,
+                qkNorm,
+                rope,
+                vocabSize,
+                maxPositions,
+                biases,
+                grid);
     }
 
     /// Width of the fused q, k, v projection.
@@ -64,14 +99,17 @@ public record TransformerConfig(
         return heads * headDim;
     }
 
-    /// Weights of the blocks and the final norm, without tables and heads.
+    /// Weights of the blocks and the final norm, without tables, heads and the few of the norms of q and k.
     public long blockParameters() {
         long perLayer = (long) qkvSize() * hiddenSize
                 + (long) hiddenSize * attentionSize()
                 + 3L * intermediateSize * hiddenSize
                 + 2L * hiddenSize;
-        if (qkNorm != null) {
-            perLayer += 2L * (qkNorm.queryRows() + qkNorm.keyRows()) * headDim;
+        if (biases.attention()) {
+            perLayer += qkvSize() + hiddenSize;
+        }
+        if (biases.mlp()) {
+            perLayer += 2L * intermediateSize + hiddenSize;
         }
         return layers * perLayer + hiddenSize;
     }

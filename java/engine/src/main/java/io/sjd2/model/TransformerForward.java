@@ -13,6 +13,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
 /// The KV cache and workspace of one batch of sequences, and the pass over them.
 ///
@@ -39,6 +40,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     private final StateBlock prefillState;
     private final Tensor promptIds;
     private final int[] promptLengths;
+    private final int[] promptPositions;
+    private final @Nullable HeadSpace headSpace;
     private final float scale;
 
     /// Views of one block of memory for a number of rows per sequence; made once, so that a pass allocates nothing.
@@ -52,6 +55,15 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             Tensor gateUp,
             Tensor mlp,
             Tensor delta) {}
+
+    /// What a head with a hidden layer needs beside.
+    private record HeadSpace(Tensor hidden, Tensor active) {}
+
+    /// Sees the residual stream behind every block.
+    @FunctionalInterface
+    interface LayerListener {
+        void after(int layer, Tensor x);
+    }
 
     /// @param batch     sequences: one or two per image
     /// @param window    most rows per sequence of a decoding pass
@@ -77,8 +89,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         this.scale = (float) (1 / Math.sqrt(c.headDim()));
         this.arena = Arena.ofShared();
         try {
-            this.rope = uploaded(
-                    RopeTable.standard(capacity, c.headDim(), c.rope().theta()), capacity, c.headDim() / 2, 2);
+            this.rope =
+                    uploaded(RopeTable.of(c, capacity), RopeTable.rows(c, capacity), c.headDim() / 2, 2);
             this.keys = new ArrayList<>(c.layers());
             this.values = new ArrayList<>(c.layers());
             for (int i = 0; i < c.layers(); i++) {
@@ -93,6 +105,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             this.prefillState = new StateBlock(backend, arena, batch, 1, chunk);
             this.promptIds = backend.allocate(arena, DType.I32, chunk);
             this.promptLengths = new int[batch];
+            this.promptPositions = new int[batch];
+            this.headSpace = headSpace(window);
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
@@ -119,6 +133,15 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
                 backend.allocate(arena, DType.F32, batch, rows, 2L * c.intermediateSize()),
                 backend.allocate(arena, t, batch, rows, c.intermediateSize()),
                 backend.allocate(arena, DType.F32, batch, rows, c.hiddenSize()));
+    }
+
+    private @Nullable HeadSpace headSpace(int rows) {
+        Linear hidden = model.head().hidden();
+        return hidden == null
+                ? null
+                : new HeadSpace(
+                        backend.allocate(arena, DType.F32, batch, rows, hidden.nOut()),
+                        backend.allocate(arena, model.dtype(), batch, rows, hidden.nOut()));
     }
 
     /// The same memory for fewer rows per sequence.
@@ -164,7 +187,7 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     @Override
     public DraftEmbeddings embeddings(int levels) {
         if (levels == 0) {
-            return new DraftEmbeddings(model.table(), model.tokenRows(), null);
+            return new DraftEmbeddings(model.codeTable(), model.tokenRows(), null);
         }
         NoiseAdapter adapter = model.noiseAdapter();
         if (adapter == null) {
@@ -174,7 +197,7 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
         NoiseSchedule schedule = adapter.schedule(levels);
         return new DraftEmbeddings(
-                model.table(),
+                model.codeTable(),
                 model.tokenRows(),
                 new DraftEmbeddings.Noise(
                         uploaded(adapter.mean(), config.hiddenSize()),
@@ -189,70 +212,158 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         return promptLengths[sequence];
     }
 
-    /// Fills the cache with the prompts, all but the last token of each, and keeps the last ones' embeddings.
+    @Override
+    public int promptPosition(int sequence) {
+        return promptPositions[sequence];
+    }
+
+    /// Fills the cache with the prompts, all but the last entry of each, and keeps the last ones' embeddings.
     ///
-    /// @param prompts  token ids of each sequence, at least one each, lengths may differ
+    /// @param prompts  of each sequence, at least one entry each; lengths may differ
     /// @throws IllegalArgumentException if a prompt is empty or leaves no room for a picture
-    public void prefill(List<int[]> prompts) {
+    public void prefill(List<? extends Prompt> prompts) {
         if (prompts.size() != batch) {
             throw new IllegalArgumentException("prefill: " + prompts.size() + " prompts for a batch of " + batch);
         }
         int longest = 0;
-        for (int[] ids : prompts) {
-            if (ids.length == 0 || ids.length > capacity) {
-                throw new IllegalArgumentException(
-                        "prefill: a prompt has " + ids.length + " tokens, expected 1 to " + capacity);
-            }
-            for (int id : ids) {
-                if (id < 0 || id >= config.vocabSize()) {
-                    throw new IllegalArgumentException(
-                            "prefill: token id " + id + " is outside of the vocabulary of " + config.vocabSize());
-                }
-            }
-            longest = Math.max(longest, ids.length - 1);
+        for (Prompt prompt : prompts) {
+            check(prompt);
+            longest = Math.max(longest, prompt.length() - 1);
         }
         int chunk = prefillState.maxWindow();
         for (int start = 0; start < longest; start += chunk) {
             for (int b = 0; b < batch; b++) {
-                int rows = Math.clamp(prompts.get(b).length - 1 - start, 0, chunk);
-                prefillState.set(b, SequenceField.KV_LEN, start);
-                prefillState.set(b, SequenceField.POSITION, start);
-                prefillState.set(b, SequenceField.ROWS, rows);
-                prefillState.set(b, SequenceField.IMAGE, -1);
+                Prompt prompt = prompts.get(b);
+                int rows = Math.clamp(prompt.length() - 1 - start, 0, chunk);
+                place(b, rows, start, prompt.position() + start);
                 if (rows > 0) {
-                    embed(prefillSpace.x().rows(b, 1).view(chunk, config.hiddenSize()).rows(0, rows), prompts.get(b), start);
+                    embed(inputRows(b, rows), prompt, start);
                 }
             }
             prefillState.push();
-            blocks(prefillSpace, prefillState);
+            blocks(prefillSpace, prefillState, null);
         }
         for (int b = 0; b < batch; b++) {
-            int[] ids = prompts.get(b);
-            embed(lastPrompt.rows(b, 1), ids, ids.length - 1);
-            promptLengths[b] = ids.length - 1;
+            Prompt prompt = prompts.get(b);
+            embed(lastPrompt.rows(b, 1), prompt, prompt.length() - 1);
+            promptLengths[b] = prompt.length() - 1;
+            promptPositions[b] = prompt.position() + prompt.length() - 1;
         }
         backend.synchronize();
     }
 
-    private void embed(Tensor out, int[] ids, int from) {
+    private void check(Prompt prompt) {
+        if (prompt.length() < 1 || prompt.length() > capacity) {
+            throw new IllegalArgumentException(
+                    "prefill: a prompt has " + prompt.length() + " tokens, expected 1 to " + capacity);
+        }
+        switch (prompt) {
+            case Prompt.Tokens(int[] ids) -> {
+                for (int id : ids) {
+                    if (id < 0 || id >= config.vocabSize()) {
+                        throw new IllegalArgumentException(
+                                "prefill: token id " + id + " is outside of the vocabulary of " + config.vocabSize());
+                    }
+                }
+            }
+            case Prompt.Embeddings(float[] values, int length, int position) -> {
+                if (values.length != (long) length * config.hiddenSize()) {
+                    throw new IllegalArgumentException("prefill: " + length + " embeddings have " + values.length
+                            + " numbers, expected [" + length + ", " + config.hiddenSize() + "]");
+                }
+            }
+        }
+    }
+
+    private void place(int sequence, int rows, int kvLen, int position) {
+        prefillState.set(sequence, SequenceField.KV_LEN, kvLen);
+        prefillState.set(sequence, SequenceField.POSITION, position);
+        prefillState.set(sequence, SequenceField.ROWS, rows);
+        prefillState.set(sequence, SequenceField.IMAGE, -1);
+    }
+
+    private Tensor inputRows(int sequence, int rows) {
+        return prefillSpace
+                .x()
+                .rows(sequence, 1)
+                .view(prefillState.maxWindow(), config.hiddenSize())
+                .rows(0, rows);
+    }
+
+    private void embed(Tensor out, Prompt prompt, int from) {
         int count = Math.toIntExact(out.dim(0));
-        Tensor slice = promptIds.rows(0, count);
-        // The upload is ordered behind the kernels that read the buffer's last contents.
-        backend.upload(slice, MemorySegment.ofArray(ids).asSlice(4L * from, 4L * count));
-        kernels.embed(out, model.table(), slice);
+        switch (prompt) {
+            case Prompt.Tokens(int[] ids) -> {
+                Tensor slice = promptIds.rows(0, count);
+                // The upload is ordered behind the kernels that read the buffer's last contents.
+                backend.upload(slice, MemorySegment.ofArray(ids).asSlice(4L * from, 4L * count));
+                kernels.embed(out, model.table(), slice);
+            }
+            case Prompt.Embeddings(float[] values, int length, int position) -> {
+                long width = 4L * config.hiddenSize();
+                backend.upload(out, MemorySegment.ofArray(values).asSlice(from * width, count * width));
+            }
+        }
         backend.synchronize();
+    }
+
+    /// Most rows that {@link #feed} takes at once.
+    int feedRows() {
+        return prefillState.maxWindow();
+    }
+
+    /// Runs given embeddings of one sequence over its cache, and appends them to it. For comparing with other
+    /// implementations; decoding goes through {@link #run}.
+    ///
+    /// @param embeddings  `[rows, hidden_size]`, at most {@link #feedRows} rows
+    /// @param kvLen       cache entries before; those behind are forgotten
+    /// @param position    of the first row
+    /// @return `[rows, hidden_size]` T: the residual stream after the last norm, valid until the next call
+    Tensor feed(int sequence, float[] embeddings, int rows, int kvLen, int position, LayerListener listener) {
+        for (int b = 0; b < batch; b++) {
+            place(b, b == sequence ? rows : 0, kvLen, position);
+        }
+        backend.upload(inputRows(sequence, rows), MemorySegment.ofArray(embeddings));
+        prefillState.push();
+        blocks(prefillSpace, prefillState, (layer, x) -> listener.after(layer, inputRows(sequence, rows)));
+        kernels.rmsNorm(prefillSpace.normed(), prefillSpace.x(), model.finalNorm(), prefillState, config.normEps());
+        backend.synchronize();
+        return prefillSpace
+                .normed()
+                .rows(sequence, 1)
+                .view(prefillState.maxWindow(), config.hiddenSize())
+                .rows(0, rows);
     }
 
     @Override
     public void run(Tensor windowInput, Tensor logits, WindowState windowState, StateBlock state) {
         kernels.sequenceInput(
                 decodeSpace.x(), windowInput, lastPrompt, model.rowEmbed(), model.columnEmbed(), state);
-        blocks(decodeSpace, state);
+        blocks(decodeSpace, state, null);
         kernels.rmsNorm(decodeSpace.normed(), decodeSpace.x(), model.finalNorm(), state, config.normEps());
-        kernels.matmul(logits, decodeSpace.normed(), model.head().weight(), model.head().bias(), state, false);
+        head(logits, decodeSpace.normed(), state);
     }
 
-    private void blocks(Workspace w, StateBlock state) {
+    private void head(Tensor logits, Tensor normed, @Nullable StateBlock state) {
+        Transformer.Head head = model.head();
+        Tensor in = normed;
+        if (head.hidden() != null) {
+            in = hiddenOf(head.hidden(), normed, state);
+        }
+        kernels.matmul(logits, in, head.out().weight(), head.out().bias(), state, false);
+    }
+
+    private Tensor hiddenOf(Linear layer, Tensor normed, @Nullable StateBlock state) {
+        HeadSpace space = headSpace;
+        if (space == null) {
+            throw new AssertionError("a head with a hidden layer has its workspace");
+        }
+        kernels.matmul(space.hidden(), normed, layer.weight(), layer.bias(), state, false);
+        kernels.gelu(space.active(), space.hidden(), state, false);
+        return space.active();
+    }
+
+    private void blocks(Workspace w, StateBlock state, @Nullable LayerListener listener) {
         boolean pre = config.placement() == NormPlacement.PRE;
         float eps = config.normEps();
         for (int i = 0; i < config.layers(); i++) {
@@ -275,6 +386,9 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             kernels.matmul(w.gateUp(), w.normed(), layer.gateUp().weight(), layer.gateUp().bias(), state, false);
             kernels.swiglu(w.mlp(), w.gateUp(), state);
             branch(w, w.mlp(), layer.down(), layer.postNorm(), state, pre);
+            if (listener != null) {
+                listener.after(i, w.x());
+            }
         }
     }
 

@@ -1,0 +1,27 @@
+package io.sjd2.model;
+
+import java.io.IOException;
+import java.nio.file.Path;
+import org.jspecify.annotations.Nullable;
+
+/// A model before it is loaded: what it is, and where its tensors come from. Owns the open files until {@link #close}.
+///
+/// @param description  what it is
+/// @param tensors      its weights
+/// @param folder       where it lies; null if it is made up
+public record ModelFiles(ModelDescription description, TensorSource tensors, @Nullable Path folder)
+        implements AutoCloseable {
+
+    /// Opens the weights of a folder.
+    ///
+    /// @param map  false to read files piece by piece instead of mapping them, for files that others may truncate
+    /// @throws io.sjd2.io.ModelFormatException if there are none, or a file breaks its format
+    public static ModelFiles of(ModelDescription description, Path folder, boolean map) throws IOException {
+        return new ModelFiles(description, SafetensorsSource.open(folder), folder);
+    }
+
+    @Override
+    public void close() {
+        tensors.close();
+    }
+}

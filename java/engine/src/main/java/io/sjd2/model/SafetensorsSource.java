@@ -1,0 +1,56 @@
+package io.sjd2.model;
+
+import io.sjd2.io.ModelFormatException;
+import io.sjd2.io.SafetensorsFolder;
+import io.sjd2.io.TensorEntry;
+import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.nio.file.Path;
+
+/// Weights of a folder's safetensors files, mapped: bytes are read when they are touched, and their pages given back.
+final class SafetensorsSource implements TensorSource {
+    private final Path folder;
+    private final SafetensorsFolder files;
+
+    private SafetensorsSource(Path folder, SafetensorsFolder files) {
+        this.folder = folder;
+        this.files = files;
+    }
+
+    static SafetensorsSource open(Path folder) throws IOException {
+        return new SafetensorsSource(folder, SafetensorsFolder.open(folder));
+    }
+
+    @Override
+    public String source() {
+        return folder.toString();
+    }
+
+    @Override
+    public boolean has(String name) {
+        return files.find(name).isPresent();
+    }
+
+    @Override
+    public Info info(String name) throws ModelFormatException {
+        return Info.of(files.tensor(name));
+    }
+
+    @Override
+    public TensorEntry read(String name, Arena arena) throws ModelFormatException {
+        return files.tensor(name);
+    }
+
+    @Override
+    public void release(TensorEntry entry) {
+        if (entry.data().isMapped() && entry.data().byteSize() > 0) {
+            // Clean pages of a file: without this they would count as this process's memory until the end.
+            entry.data().unload();
+        }
+    }
+
+    @Override
+    public void close() {
+        files.close();
+    }
+}
