@@ -1,6 +1,7 @@
 package io.sjd2;
 
 import io.sjd2.io.AtomicFiles;
+import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
@@ -11,6 +12,8 @@ import io.sjd2.scenes.SceneVocabulary;
 import io.sjd2.tensor.DType;
 import io.sjd2.tokenizer.Tokenizer;
 import io.sjd2.tokenizer.WordTokenizerBuilder;
+import io.sjd2.train.CaptionedPictures;
+import io.sjd2.train.ImageFolderData;
 import io.sjd2.train.ModelExport;
 import io.sjd2.train.NetworkShape;
 import io.sjd2.train.NoiseOptions;
@@ -20,33 +23,42 @@ import io.sjd2.train.SceneData;
 import io.sjd2.train.TrainListener;
 import io.sjd2.train.TrainOptions;
 import io.sjd2.train.Trainer;
+import io.sjd2.train.TrainingData;
 import io.sjd2.train.Vocabulary;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.PatchCodebookTrainer;
 import io.sjd2.vq.PatchTokenizer;
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashMap;
+import java.util.LinkedHashSet;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CancellationException;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
-/// Trains a small model on the built-in scenes, or fine-tunes one for the `sjd2` decoders.
+/// Trains a small model on the built-in scenes or on a folder of pictures, or fine-tunes one for the `sjd2` decoders.
 ///
 /// A run that was stopped, by the listener or by a kill, goes on from its checkpoint when it is started again with the
 /// same arguments, and ends with the same weights as one that was never stopped.
 public final class Training {
-    private static final String GENERATION_CONFIG = "generation_config.json";
     private static final String TOKENIZER = "tokenizer.json";
+    /// Generation settings that fine-tuning makes obsolete.
+    private static final List<String> OF_ONE_DECODER = List.of("decoder", "tokens_per_pass");
+
     /// Seeds of the scenes; apart from each other, whatever the seed of the run.
     private static final long TRAIN_SCENES = 1;
 
     private static final long HELD_OUT_SCENES = 2;
     private static final int HELD_OUT = 256;
+    /// Words of captions that become tokens of their own; others are spelled in bytes.
+    private static final int MOST_WORDS = 4096;
 
     private Training() {}
 
@@ -86,6 +98,7 @@ public final class Training {
     /// @param noisyShare         share of sequences that carry noise; fine-tuning only
     /// @param checkpoint         file that a stopped run goes on from, or null for none
     /// @param checkpointInterval steps between checkpoints
+    /// @param data               folder of pictures with captions to train on, or null for the built-in scenes
     /// @param scenes             how many scenes to train on
     /// @param backend            as in {@link EngineOptions}
     /// @param threads            as in {@link EngineOptions}
@@ -105,6 +118,7 @@ public final class Training {
             @Nullable Double noisyShare,
             @Nullable Path checkpoint,
             @Nullable Long checkpointInterval,
+            @Nullable Path data,
             int scenes,
             String backend,
             int threads,
@@ -134,7 +148,7 @@ public final class Training {
                     .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
                     .withThinning(thinning == null ? d.thinning() : thinning)
                     .withNoise(noise(d.noise()));
-            if (scenes < options.batch()) {
+            if (data == null && scenes < options.batch()) {
                 throw new IllegalArgumentException(
                         "scenes is " + scenes + ", expected at least one batch, " + options.batch());
             }
@@ -203,7 +217,8 @@ public final class Training {
     ///
     /// @param steps           steps in all
     /// @param loss            of the last step, nats per image token; NaN if the checkpoint was already complete
-    /// @param heldOutLoss     of clean held-out scenes with the weights written, nats per image token
+    /// @param heldOutLoss     of clean held-out examples with the weights written, nats per image token; NaN if the data
+    ///                        were too few to hold any out
     /// @param imagesPerSecond at the end
     /// @param seconds         of this run
     /// @param folder          the model
@@ -219,7 +234,7 @@ public final class Training {
             Map<String, Object> json = new LinkedHashMap<>();
             json.put("steps", steps);
             json.put("loss", Double.isNaN(loss) ? null : loss);
-            json.put("held_out_loss", heldOutLoss);
+            json.put("held_out_loss", Double.isNaN(heldOutLoss) ? null : heldOutLoss);
             json.put("images_per_second", imagesPerSecond);
             json.put("seconds", seconds);
             json.put("model", folder.toString());
@@ -236,8 +251,10 @@ public final class Training {
     public static Result train(Size size, Run run, @Nullable Path tokenizer, Path out, Listener listener)
             throws IOException {
         TrainOptions options = run.options(Objective.PRETRAIN);
-        PatchTokenizer images = imagesFor(tokenizer, out, listener);
-        String json = WordTokenizerBuilder.build(SceneVocabulary.words(), images.codes());
+        CaptionedPictures pictures = run.data() == null ? null : CaptionedPictures.in(run.data());
+        PatchTokenizer images = imagesFor(tokenizer, pictures, out, listener);
+        List<String> words = pictures == null ? SceneVocabulary.words() : pictures.words(MOST_WORDS);
+        String json = WordTokenizerBuilder.build(words, images.codes());
         if (images.gridHeight() != images.gridWidth()) {
             throw new IllegalArgumentException("the image tokeniser has a grid of " + images.gridHeight() + " x "
                     + images.gridWidth() + ", expected a square one");
@@ -253,7 +270,7 @@ public final class Training {
                 size.layers(),
                 size.heads(),
                 size.maxPositions());
-        return new Job(run, options, shape, vocabulary, images, json, text, out, listener).run(null);
+        return new Job(run, options, shape, vocabulary, images, words, json, text, pictures, out, listener).run(null);
     }
 
     /// Fine-tunes a model of ours for the `sjd2` decoders.
@@ -286,15 +303,15 @@ public final class Training {
                 c.layers(),
                 c.heads(),
                 c.maxPositions());
-        Result result = new Job(run, options, shape, vocabulary, images, json, text, out, listener).run(model);
-        Path settings = model.resolve(GENERATION_CONFIG);
-        if (Files.exists(settings) && !Files.exists(out.resolve(GENERATION_CONFIG))) {
-            AtomicFiles.write(out.resolve(GENERATION_CONFIG), Files.readString(settings));
-        }
-        return result;
+        CaptionedPictures pictures = run.data() == null ? null : CaptionedPictures.in(run.data());
+        Set<String> words = new LinkedHashSet<>(description.captionWords());
+        words.addAll(pictures == null ? List.of() : pictures.words(MOST_WORDS));
+        return new Job(run, options, shape, vocabulary, images, List.copyOf(words), json, text, pictures, out, listener)
+                .run(model);
     }
 
-    private static PatchTokenizer imagesFor(@Nullable Path tokenizer, Path out, Listener listener)
+    private static PatchTokenizer imagesFor(
+            @Nullable Path tokenizer, @Nullable CaptionedPictures pictures, Path out, Listener listener)
             throws IOException {
         if (tokenizer != null) {
             return patches(tokenizer);
@@ -304,14 +321,60 @@ public final class Training {
             return patches(own);
         }
         listener.note("training the image tokeniser, about half a minute");
-        SceneGenerator scenes = new SceneGenerator(TRAIN_SCENES, SceneGenerator.Split.TRAIN);
         PatchCodebookTrainer.Settings settings = PatchCodebookTrainer.Settings.DEMO;
-        float[] table = PatchCodebookTrainer.train(i -> scenes.scene(i).image(), settings);
+        float[] table;
+        if (pictures == null) {
+            SceneGenerator scenes = new SceneGenerator(TRAIN_SCENES, SceneGenerator.Split.TRAIN);
+            table = PatchCodebookTrainer.train(i -> scenes.scene(i).image(), settings);
+        } else {
+            settings = settingsFor(pictures.size());
+            table = codebook(pictures, settings);
+        }
         int grid = SceneGenerator.SIDE / settings.patch();
         PatchTokenizer images = new PatchTokenizer(table, settings.codes(), settings.patch(), grid, grid);
         // Kept at once: whoever continues a stopped run must find the same codes.
         ImageTokenizers.save(images, own);
         return images;
+    }
+
+    /// Those of the demo, without codes set aside for paper: photographs have none.
+    private static PatchCodebookTrainer.Settings settingsFor(int pictures) {
+        PatchCodebookTrainer.Settings d = PatchCodebookTrainer.Settings.DEMO;
+        return new PatchCodebookTrainer.Settings(
+                d.codes(),
+                0,
+                d.patch(),
+                Math.min(d.images(), pictures),
+                0,
+                d.busySamples(),
+                d.quietContrast(),
+                d.rounds(),
+                1,
+                d.seed());
+    }
+
+    private static float[] codebook(CaptionedPictures pictures, PatchCodebookTrainer.Settings settings)
+            throws IOException {
+        int side = SceneGenerator.SIDE;
+        int patches = settings.images() * (side / settings.patch()) * (side / settings.patch());
+        if (patches < 2 * settings.codes()) {
+            throw new IllegalArgumentException(pictures.size() + " pictures have " + patches
+                    + " patches, too few to train an image tokeniser of " + settings.codes()
+                    + " codes on; add pictures, or name the folder of one with --image-tokenizer");
+        }
+        try {
+            return PatchCodebookTrainer.train(
+                    i -> {
+                        try {
+                            return pictures.picture(Math.toIntExact(i), side, side);
+                        } catch (IOException e) {
+                            throw new UncheckedIOException(e);
+                        }
+                    },
+                    settings);
+        } catch (UncheckedIOException e) {
+            throw e.getCause();
+        }
     }
 
     private static PatchTokenizer patches(Path folder) throws IOException {
@@ -327,23 +390,38 @@ public final class Training {
             NetworkShape shape,
             Vocabulary vocabulary,
             PatchTokenizer images,
+            List<String> words,
             String tokenizerJson,
             Tokenizer text,
+            @Nullable CaptionedPictures pictures,
             Path out,
             Listener listener) {
 
         Result run(@Nullable Path from) throws IOException {
+            if (pictures != null) {
+                listener.note("tokenising " + pictures.size() + " pictures");
+                ImageFolderData all = ImageFolderData.open(
+                        pictures,
+                        images.gridWidth() * images.patch(),
+                        images.gridHeight() * images.patch(),
+                        images,
+                        text);
+                return run(from, all.training(), all.heldOut());
+            }
+            try (SceneData data = new SceneData(TRAIN_SCENES, SceneGenerator.Split.TRAIN, run.scenes(), images, text);
+                    SceneData heldOut =
+                            new SceneData(HELD_OUT_SCENES, SceneGenerator.Split.HELD_OUT, HELD_OUT, images, text)) {
+                data.makeAhead(1);
+                return run(from, data, heldOut);
+            }
+        }
+
+        private Result run(@Nullable Path from, TrainingData data, TrainingData heldOut) throws IOException {
             long start = System.nanoTime();
             TrainListener.Progress[] last = new TrainListener.Progress[1];
             boolean[] stopped = new boolean[1];
-            try (SceneData data = new SceneData(
-                            TRAIN_SCENES, SceneGenerator.Split.TRAIN, run.scenes(), images, text);
-                    SceneData heldOut =
-                            new SceneData(HELD_OUT_SCENES, SceneGenerator.Split.HELD_OUT, HELD_OUT, images, text);
-                    Backend backend = Backends.open(run.backend(), run.threads());
-                    Trainer trainer =
-                            new Trainer(backend.training(), shape, options, vocabulary, data)) {
-                data.makeAhead(1);
+            try (Backend backend = Backends.open(run.backend(), run.threads());
+                    Trainer trainer = new Trainer(backend.training(), shape, options, vocabulary, data)) {
                 if (trainer.resume()) {
                     listener.note("continuing " + options.checkpoint() + " at step " + trainer.step());
                 } else if (from != null) {
@@ -366,14 +444,37 @@ public final class Training {
                     throw new CancellationException("stopped after step " + trainer.step());
                 }
                 listener.note("writing " + out);
-                ModelExport.write(trainer, run.average(), tokenizerJson, images, out);
+                if (from != null) {
+                    copySettings(from);
+                }
+                ModelExport.write(trainer, run.average(), words, tokenizerJson, images, out);
                 return new Result(
                         trainer.step(),
                         last[0] == null ? Double.NaN : last[0].loss(),
-                        trainer.evaluate(heldOut, HELD_OUT, run.average()),
+                        heldOut.size() == 0
+                                ? Double.NaN
+                                : trainer.evaluate(
+                                        heldOut, (int) Math.min(HELD_OUT, heldOut.size()), run.average()),
                         last[0] == null ? 0 : last[0].imagesPerSecond(),
                         (System.nanoTime() - start) * 1e-9,
                         out);
+            }
+        }
+
+        /// A tuned model draws with the settings of the one it was made of, but for the decoder and what that measured.
+        private void copySettings(Path from) throws IOException {
+            Path settings = from.resolve(ModelExport.GENERATION_FILE);
+            Path copy = out.resolve(ModelExport.GENERATION_FILE);
+            if (Files.exists(settings) && !Files.exists(copy)) {
+                Map<String, Object> kept = new LinkedHashMap<>();
+                Json all = Json.read(settings);
+                for (String key : all.keys()) {
+                    if (!OF_ONE_DECODER.contains(key)) {
+                        kept.put(key, all.get(key));
+                    }
+                }
+                Files.createDirectories(out);
+                AtomicFiles.write(copy, Json.prettyText(kept));
             }
         }
     }

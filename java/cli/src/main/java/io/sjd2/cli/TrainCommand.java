@@ -21,6 +21,7 @@ import picocli.CommandLine.Option;
             "",
             "Examples:",
             "  sjd2 train --out runs/mine --steps 3000",
+            "  sjd2 train --out runs/photos --data photos --steps 3000",
             "  sjd2 train --out runs/mine --image-tokenizer models/demo/vq --hidden 128 --layers 4 --heads 2",
             ""
         })

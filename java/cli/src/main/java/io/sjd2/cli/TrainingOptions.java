@@ -15,6 +15,9 @@ final class TrainingOptions {
             description = "Folder that the model is written to, made if it is missing.")
     private Path out = Path.of("");
 
+    @Option(names = "--data", paramLabel = "DIR", description = "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the built-in scenes.")
+    private @Nullable Path data;
+
     @Option(names = "--scenes", paramLabel = "N", defaultValue = "100000", description = "Built-in scenes to train on. Default: ${DEFAULT-VALUE}.")
     private int scenes;
 
@@ -93,6 +96,7 @@ final class TrainingOptions {
                 noisyShare,
                 checkpoint(),
                 interval,
+                data,
                 scenes,
                 backend,
                 threads,
@@ -158,9 +162,11 @@ final class TrainingOptions {
         console.out()
                 .println(String.format(
                         Locale.ROOT,
-                        "  %d steps, held-out loss %.4f nats per token",
+                        "  %d steps, %s",
                         result.steps(),
-                        result.heldOutLoss()));
+                        Double.isNaN(result.heldOutLoss())
+                                ? "too few examples to hold any out"
+                                : String.format(Locale.ROOT, "held-out loss %.4f nats per token", result.heldOutLoss())));
         console.out()
                 .println(String.format(
                         Locale.ROOT, "  %.0f s, %.1f images/s at the end", result.seconds(), result.imagesPerSecond()));

@@ -5,6 +5,8 @@ import static org.junit.jupiter.api.Assumptions.assumeTrue;
 
 import io.sjd2.Diagnosis;
 import io.sjd2.io.Json;
+import io.sjd2.io.PngWriter;
+import io.sjd2.tensor.RgbImage;
 import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.PrintStream;
@@ -13,6 +15,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
+import java.util.Map;
+import java.util.SplittableRandom;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -60,6 +64,72 @@ class TrainCommandTest {
                 picture.toString(), "a red star");
         assertThat(made.code()).as(made.err()).isZero();
         assertThat(picture).exists();
+    }
+
+    /// Pictures of a colour each, under captions with words that no scene has.
+    private Path pictures(int count) throws IOException {
+        Path pictures = Files.createDirectory(folder.resolve("pictures"));
+        SplittableRandom random = new SplittableRandom(6);
+        for (int i = 0; i < count; i++) {
+            byte[] rgb = new byte[3 * 80 * 64];
+            random.nextBytes(rgb);
+            PngWriter.write(pictures.resolve("p%02d.png".formatted(i)), new RgbImage(80, 64, rgb), Map.of());
+            Files.writeString(pictures.resolve("p%02d.txt".formatted(i)), i % 2 == 0 ? "A tabby cat" : "a dog, sleeping");
+        }
+        return pictures;
+    }
+
+    @Test
+    void folderOfPicturesTrainsAndTunes() throws IOException {
+        Path pictures = pictures(21);
+        Path base = folder.resolve("cats");
+        Session trained = Session.run(train(base, "--data", pictures.toString(), "--json"));
+        assertThat(trained.code()).as(trained.err()).isZero();
+        assertThat(Json.parse(trained.out(), "standard output").get("held_out_loss").number()).isBetween(0.1, 10.0);
+        Json config = Json.read(base.resolve("config.json"));
+        assertThat(config.get("caption_words").toString()).contains("\"cat\"", "\"sleeping\"").doesNotContain("circle");
+        // A model draws as it did before it was tuned, but with the decoder that tuning is for.
+        Files.writeString(
+                base.resolve("generation_config.json"),
+                "{\"decoder\": \"sjd-mc\", \"top_k\": 7, \"tokens_per_pass\": {\"sjd-mc\": {\"8\": 2.0}}}");
+        Path tuned = folder.resolve("tuned-cats");
+        Session fine = Session.run(
+                "finetune", "--model", base.toString(), "--data", pictures.toString(), "--out", tuned.toString(), "--steps",
+                "2", "--batch", "2");
+        assertThat(fine.code()).as(fine.err()).isZero();
+        Json settings = Json.read(tuned.resolve("generation_config.json"));
+        assertThat(settings.get("top_k").int32()).isEqualTo(7);
+        assertThat(settings.keys()).containsExactly("top_k");
+        Session made = Session.run(
+                "generate", "--model", tuned.toString(), "--json", "--window", "8", "--out",
+                folder.resolve("cat.png").toString(), "a tabby cat under a circle");
+        assertThat(made.code()).as(made.err()).isZero();
+        assertThat(Json.parse(made.out(), "out").get("decoder").string()).isEqualTo("sjd2-mc");
+        assertThat(made.err()).contains("under, circle");
+    }
+
+    @Test
+    void imageTokeniserIsTrainedOnTheFolderToo() throws IOException {
+        Path out = folder.resolve("own-codes");
+        Session trained = Session.run(
+                "train", "--data", pictures(4).toString(), "--out", out.toString(), "--hidden", "32", "--intermediate",
+                "48", "--heads", "2", "--layers", "1", "--steps", "1", "--batch", "2");
+        assertThat(trained.code()).as(trained.err()).isZero();
+        assertThat(trained.out()).contains("too few examples");
+        assertThat(Json.read(out.resolve("vq/config.json")).get("codes").int32()).isEqualTo(512);
+        assertThat(Json.read(out.resolve("generation_config.json")).get("top_k").int32()).isEqualTo(100);
+    }
+
+    @Test
+    void folderWithoutPicturesOrCaptionsIsNamed() throws IOException {
+        Path empty = Files.createDirectory(folder.resolve("empty"));
+        Path out = folder.resolve("none");
+        assertRefused(Session.run(train(out, "--data", empty.toString())), empty.toString(), "no pictures");
+        Files.write(empty.resolve("lonely.png"), new byte[] {1});
+        Session session = Session.run(train(out, "--data", empty.toString()));
+        assertThat(session.firstError()).contains("lonely.png", "lonely.txt");
+        assertThat(session.code()).isEqualTo(1);
+        assertThat(out).doesNotExist();
     }
 
     @Test

@@ -79,7 +79,7 @@ public final class PngReader {
         return reader.text;
     }
 
-    private static byte[] bytes(Path file) throws IOException {
+    static byte[] bytes(Path file) throws IOException {
         if (!Files.isRegularFile(file)) {
             throw new ModelFormatException(
                     file.toString(), Files.exists(file) ? "is not a regular file" : "does not exist", "check the path");

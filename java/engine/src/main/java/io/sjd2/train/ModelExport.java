@@ -5,7 +5,6 @@ import io.sjd2.io.Json;
 import io.sjd2.io.SafetensorsWriter;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.NoiseAdapter;
-import io.sjd2.scenes.SceneVocabulary;
 import io.sjd2.tensor.Tensor;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.PatchTokenizer;
@@ -20,15 +19,28 @@ import java.util.Map;
 public final class ModelExport {
     private static final long MAX_FILE_BYTES = 8_000_000;
     private static final String TOKENIZER_FILE = "tokenizer.json";
+    /// How a model draws unless told otherwise.
+    public static final String GENERATION_FILE = "generation_config.json";
+    /// What small models draw best with; see docs/decoding.md.
+    private static final int TOP_K = 100;
+
+    private static final double GUIDANCE = 1.5;
 
     private ModelExport() {}
 
     /// Writes the model that a trainer holds.
     ///
     /// @param average       the averaged weights instead of the current ones
+    /// @param captionWords  the words that captions were written with
     /// @param tokenizerJson text of `tokenizer.json`
-    /// @param folder        is made if it is not there
-    public static void write(Trainer trainer, boolean average, String tokenizerJson, PatchTokenizer images, Path folder)
+    /// @param folder        is made if it is not there; its `generation_config.json` stays, if it has one
+    public static void write(
+            Trainer trainer,
+            boolean average,
+            List<String> captionWords,
+            String tokenizerJson,
+            PatchTokenizer images,
+            Path folder)
             throws IOException {
         Files.createDirectories(folder);
         Parameters params = trainer.parameters();
@@ -46,9 +58,13 @@ public final class ModelExport {
         weights.writeFolder(folder, MAX_FILE_BYTES);
         AtomicFiles.write(
                 folder.resolve(ModelDescription.CONFIG_FILE),
-                Json.prettyText(config(shape, trainer.vocabulary(), images.patch())) + "\n");
+                Json.prettyText(config(shape, trainer.vocabulary(), images.patch(), captionWords)) + "\n");
         AtomicFiles.write(folder.resolve(TOKENIZER_FILE), tokenizerJson.strip() + "\n");
         ImageTokenizers.save(images, folder.resolve(ImageTokenizers.FOLDER));
+        if (!Files.exists(folder.resolve(GENERATION_FILE))) {
+            AtomicFiles.write(
+                    folder.resolve(GENERATION_FILE), Json.prettyText(generation(trainer.vocabulary())));
+        }
         if (trainer.options().objective() == Objective.SJD2_FINETUNE) {
             writeAdapter(trainer, flat, folder);
         } else {
@@ -57,7 +73,8 @@ public final class ModelExport {
         }
     }
 
-    private static Map<String, Object> config(NetworkShape shape, Vocabulary vocabulary, int patch) {
+    private static Map<String, Object> config(
+            NetworkShape shape, Vocabulary vocabulary, int patch, List<String> captionWords) {
         Map<String, Object> c = new LinkedHashMap<>();
         c.put("model_type", "sjd2");
         c.put("architectures", List.of("Sjd2ForImageGeneration"));
@@ -73,7 +90,7 @@ public final class ModelExport {
         c.put("max_position_embeddings", shape.maxPositions());
         c.put("torch_dtype", "bfloat16");
         // What generate warns by: a word that no caption had means nothing to the model.
-        c.put("caption_words", SceneVocabulary.words());
+        c.put("caption_words", captionWords);
         c.put("bos_token_id", vocabulary.bosToken());
         c.put("image_begin_token_id", vocabulary.imageBeginToken());
         c.put("image_first_token_id", vocabulary.firstImageToken());
@@ -82,6 +99,16 @@ public final class ModelExport {
         c.put("grid_width", vocabulary.gridWidth());
         c.put("patch_size", patch);
         return c;
+    }
+
+    /// The decoder is left to the engine, which knows whether the model was fine-tuned.
+    private static Map<String, Object> generation(Vocabulary vocabulary) {
+        Map<String, Object> g = new LinkedHashMap<>();
+        g.put("guidance_scale", GUIDANCE);
+        g.put("temperature", 1.0);
+        g.put("top_k", Math.min(TOP_K, vocabulary.codes()));
+        g.put("top_p", 1.0);
+        return g;
     }
 
     private static void writeAdapter(Trainer trainer, Tensor flat, Path folder) throws IOException {

@@ -123,6 +123,60 @@ class BatchMakerTest {
         }
     }
 
+    /// Half of all tokens are code 0, the others spread evenly over 256 codes.
+    private static final class Papered implements TrainingData {
+        @Override
+        public long size() {
+            return IMAGES;
+        }
+
+        @Override
+        public Example example(long index) {
+            int[] codes = new int[256];
+            for (int i = 1; i < codes.length; i += 2) {
+                codes[i] = 1 + (i + (int) index) % 256;
+            }
+            return new Example(new int[] {50}, codes);
+        }
+    }
+
+    @Test
+    void thinningDropsLossesOfFrequentCodesUntilTheRateFalls() {
+        try (Arena arena = Arena.ofConfined()) {
+            double thinning = 0.02;
+            TrainOptions options = options(Objective.PRETRAIN).withSteps(200, 10, 50).withThinning(thinning);
+            BatchMaker maker = new BatchMaker(options, new Papered(), VOCABULARY, 320);
+            BatchMaker same = new BatchMaker(options, new Papered(), VOCABULARY, 320);
+            SequenceBatch batch = new SequenceBatch(arena, 8, 8 * maker.maxRows());
+            SequenceBatch twin = new SequenceBatch(arena, 8, 8 * maker.maxRows());
+            long paper = 0;
+            long rest = 0;
+            for (int step = 0; step <= 150; step++) {
+                maker.fill(batch, step, 0, 8);
+                same.fill(twin, step, 0, 8);
+                assertThat(batch.targets().data().mismatch(twin.targets().data())).isEqualTo(-1);
+                assertThat(batch.lossRows().data().mismatch(twin.lossRows().data())).isEqualTo(-1);
+                for (int i = 0; i < batch.losses(); i++) {
+                    int target = batch.targets().getInt(i);
+                    paper += target == 0 ? 1 : 0;
+                    rest += target == 0 ? 0 : 1;
+                    // A loss that is kept still belongs to the row before its code.
+                    int row = batch.lossRows().getInt(i);
+                    int cell = 16 * batch.targetRow().getInt(row) + batch.targetColumn().getInt(row);
+                    assertThat(target == 0).isEqualTo(cell % 2 == 0);
+                }
+            }
+            double all = 151 * 8 * 128;
+            double keep = Math.sqrt(thinning / 0.5);
+            assertThat(Math.abs(paper / all - keep)).isLessThan(5 * Math.sqrt(keep * (1 - keep) / all));
+            assertThat((double) rest).isEqualTo(all);
+            for (int step = 151; step < 200; step++) {
+                maker.fill(batch, step, 0, 8);
+                assertThat(batch.losses()).isEqualTo(8 * 256);
+            }
+        }
+    }
+
     /// Whether the sequence has noise; checks the length of all runs but those at the ends.
     private static boolean segmentsFit(boolean[] noisy, int from, int to, NoiseOptions noise) {
         boolean any = false;

@@ -63,7 +63,7 @@ class ModelExportTest {
                 Trainer trainer = new Trainer(n.kernels, shape, options, vocabulary, data())) {
             trainer.initialise(images());
             trainer.run(p -> true);
-            ModelExport.write(trainer, false, json, images(), folder);
+            ModelExport.write(trainer, false, List.of("red", "blue"), json, images(), folder);
         }
         try (Native n = new Native("", 2);
                 Trainer trainer = new Trainer(n.kernels, shape, options, vocabulary, data());
@@ -90,6 +90,7 @@ class ModelExportTest {
                             .map(f -> folder.relativize(f).toString()))
                     .contains(
                             "config.json",
+                            "generation_config.json",
                             "model.safetensors",
                             "tokenizer.json",
                             "sjd2.json",
