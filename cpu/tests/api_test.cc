@@ -97,6 +97,20 @@ void check_selection() {
   ok(sjd2_select_isa(nullptr), "select_isa");
 }
 
+// Wide limits: whatever the machine and whoever shares it, a processor does something like this.
+void check_peaks() {
+  Stream stream(2);
+  for (int32_t peak = SJD2_PEAK_READ; peak <= SJD2_PEAK_BF16; ++peak) {
+    double rate = 0;
+    ok(sjd2_measure_peak(&rate, stream, peak), "measure_peak");
+    expect(rate > 1e7 && rate < 1e15, "peak %d is %g per second", peak, rate);
+  }
+  double rate = 0;
+  expect_failure(sjd2_measure_peak(&rate, stream, 4), SJD2_BAD_ARGUMENT, "peak is 4", "measure_peak 4");
+  expect_failure(sjd2_measure_peak(&rate, nullptr, 0), SJD2_BAD_ARGUMENT, "NULL", "measure_peak of nothing");
+  expect_failure(sjd2_measure_peak(nullptr, stream, 0), SJD2_BAD_ARGUMENT, "NULL", "measure_peak to nowhere");
+}
+
 void check_arguments(sjd2_stream s) {
   float f[64] = {}, g[64] = {};
   uint16_t h[64] = {};
@@ -174,6 +188,7 @@ int main() {
   check_selection();
   check_streams();
   check_threads();
+  check_peaks();
   on_every_set(check_arguments);
   return finish("api");
 }

@@ -3,7 +3,7 @@
 //
 //   sjd2_cpu_bench [threads] [set]     threads 0: all cores; set: an instruction set, default the best
 //
-// The roof is measured first, on the same threads: reading memory, and multiply-adds in registers.
+// The roof is measured first, on the same threads.
 #include <algorithm>
 #include <chrono>
 #include <cstdlib>
@@ -11,10 +11,6 @@
 
 #include "../threads.h"
 #include "check.h"
-
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 using namespace sjd2::test;
 
@@ -40,127 +36,11 @@ struct Roof {
   double bytes_per_second, flops_f32, flops_bf16;
 };
 
-volatile float sink;
-
-// Adds up 8-byte words of four runs side by side, which is more than one core can be given by memory.
-#if defined(__x86_64__)
-__attribute__((target("avx2")))
-#endif
-uint64_t sum_words(const uint64_t* words, int64_t n) {
-  typedef uint64_t Words __attribute__((vector_size(32), aligned(8)));
-  Words sums[4] = {};
-  const int64_t run = n / 4;
-  for (int64_t i = 0; i + 8 <= run; i += 8) {
-#pragma GCC unroll 4
-    for (int j = 0; j < 4; ++j) {
-      const uint64_t* p = words + j * run + i;
-      __builtin_prefetch(p + 256);
-      sums[j] += *reinterpret_cast<const Words*>(p) + *reinterpret_cast<const Words*>(p + 4);
-    }
-  }
-  const Words total = (sums[0] + sums[1]) + (sums[2] + sums[3]);
-  return total[0] + total[1] + total[2] + total[3];
-}
-
-double measure_read(sjd2_stream stream, int64_t threads) {
-  constexpr int64_t kBytes = 64ll << 20;
-  constexpr int64_t kCopies = 12;  // one after the other, so that no cache holds what is read next
-  static Aligned<uint16_t> memory(kBytes * kCopies / 2);
-  const auto* words = reinterpret_cast<const uint64_t*>(memory.data());
-  int64_t copy = 0;
-  const double seconds = seconds_of([&] {
-    const uint64_t* here = words + copy * (kBytes / 8);
-    copy = (copy + 1) % kCopies;
-    sjd2::parallel_for(stream, threads * 4, [&](int64_t task) {
-      const sjd2::Part part = sjd2::part_of(kBytes / 8, task, threads * 4);
-      sink = static_cast<float>(sum_words(here + part.begin, part.end - part.begin));
-    });
-  });
-  return kBytes / seconds;
-}
-
-#if defined(__x86_64__)
-__attribute__((target("avx512f"))) double fma512(int64_t repeats) {
-  __m512 sums[16];
-  for (auto& s : sums) s = _mm512_set1_ps(1.0f);
-  const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
-  for (int64_t i = 0; i < repeats; ++i) {
-#pragma GCC unroll 16
-    for (auto& s : sums) s = _mm512_fmadd_ps(s, a, b);
-  }
-  __m512 total = _mm512_setzero_ps();
-  for (const auto& s : sums) total = _mm512_add_ps(total, s);
-  sink = _mm512_cvtss_f32(total);
-  return static_cast<double>(repeats) * 16 * 32;
-}
-
-__attribute__((target("avx2,fma"))) double fma256(int64_t repeats) {
-  __m256 sums[12];
-  for (auto& s : sums) s = _mm256_set1_ps(1.0f);
-  const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
-  for (int64_t i = 0; i < repeats; ++i) {
-#pragma GCC unroll 12
-    for (auto& s : sums) s = _mm256_fmadd_ps(s, a, b);
-  }
-  __m256 total = _mm256_setzero_ps();
-  for (const auto& s : sums) total = _mm256_add_ps(total, s);
-  sink = _mm256_cvtss_f32(total);
-  return static_cast<double>(repeats) * 12 * 16;
-}
-
-__attribute__((target("amx-tile,amx-bf16"))) double tiles(int64_t repeats) {
-  struct alignas(64) {
-    uint8_t palette, start, reserved[14];
-    uint16_t bytes[16];
-    uint8_t rows[16];
-  } config = {};
-  config.palette = 1;
-  for (int i = 0; i < 8; ++i) {
-    config.bytes[i] = 64;
-    config.rows[i] = 16;
-  }
-  asm volatile("" : : "r"(&config) : "memory");  // GCC does not see that the instruction reads all of it
-  _tile_loadconfig(&config);
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
-  _tile_zero(4);
-  _tile_zero(5);
-  for (int64_t i = 0; i < repeats; ++i) {
-    _tile_dpbf16ps(0, 4, 5);
-    _tile_dpbf16ps(1, 4, 5);
-    _tile_dpbf16ps(2, 4, 5);
-    _tile_dpbf16ps(3, 4, 5);
-  }
-  _tile_release();
-  return static_cast<double>(repeats) * 4 * 16 * 16 * 64;
-}
-#endif
-
-double measure_flops(sjd2_stream stream, int64_t threads, double (*kernel)(int64_t)) {
-  double flop = 0;
-  const double seconds = seconds_of([&] {
-    std::vector<double> done(static_cast<size_t>(threads) * 2);
-    sjd2::parallel_for(stream, threads * 2,
-                       [&](int64_t task) { done[static_cast<size_t>(task)] = kernel(200000); });
-    flop = 0;
-    for (const double d : done) flop += d;
-  });
-  return flop / seconds;
-}
-
-Roof measure_roof(sjd2_stream stream, int64_t threads) {
-  Roof roof = {measure_read(stream, threads), 0, 0};
-#if defined(__x86_64__)
-  const std::string isa = sjd2_isa();
-  if (isa == "generic") {
-    roof.flops_f32 = measure_flops(stream, threads, fma256) / 4;  // SSE, multiply and add apart
-  } else {
-    roof.flops_f32 = measure_flops(stream, threads, isa == "avx2" ? fma256 : fma512);
-  }
-  roof.flops_bf16 = isa == "amx" ? measure_flops(stream, threads, tiles) : roof.flops_f32;
-#endif
+Roof measure_roof(sjd2_stream stream) {
+  Roof roof = {};
+  ok(sjd2_measure_peak(&roof.bytes_per_second, stream, SJD2_PEAK_READ), "measure_peak");
+  ok(sjd2_measure_peak(&roof.flops_f32, stream, SJD2_PEAK_F32), "measure_peak");
+  ok(sjd2_measure_peak(&roof.flops_bf16, stream, SJD2_PEAK_BF16), "measure_peak");
   return roof;
 }
 
@@ -259,7 +139,7 @@ int main(int argc, char** argv) {
   Stream stream(wanted);
   int32_t threads = 0;
   ok(sjd2_stream_threads(stream, &threads), "stream_threads");
-  const Roof roof = measure_roof(stream, threads);
+  const Roof roof = measure_roof(stream);
   std::printf("%s, %d threads: read %.1f GB/s, f32 %.0f GFLOP/s, bf16 %.0f GFLOP/s\n", sjd2_isa(), threads,
               roof.bytes_per_second * 1e-9, roof.flops_f32 * 1e-9, roof.flops_bf16 * 1e-9);
   bench_fork(stream, threads);

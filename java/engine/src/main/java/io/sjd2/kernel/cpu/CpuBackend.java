@@ -126,6 +126,13 @@ public final class CpuBackend implements Backend {
         return stream.threads();
     }
 
+    /// What this machine can do at best on this backend's threads; takes about a second.
+    ///
+    /// @throws KernelException if the memory that it takes cannot be had
+    public double measurePeak(CpuPeak peak) {
+        return stream.measurePeak(peak.ordinal());
+    }
+
     @Override
     public void close() {
         if (arena.scope().isAlive()) {

@@ -24,6 +24,7 @@ public final class NativeLibrary {
     private static final MethodHandle STREAM_CREATE = Downcalls.status("PIP");
     private static final MethodHandle STREAM_AND_POINTER = Downcalls.status("PP");
     private static final MethodHandle ISA_AVAILABLE = Downcalls.status("PJ");
+    private static final MethodHandle MEASURE_PEAK = Downcalls.status("PPI");
     private static final MethodHandle POINTER = Downcalls.status("P");
     private static final long LONGEST_TEXT = 4096;
 
@@ -145,6 +146,20 @@ public final class NativeLibrary {
             }
             require(status, "stream_threads");
             return out.get(ValueLayout.JAVA_INT, 0);
+        }
+    }
+
+    double measurePeak(MemorySegment stream, int peak) {
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ValueLayout.JAVA_DOUBLE);
+            int status;
+            try {
+                status = (int) MEASURE_PEAK.invokeExact(symbol("sjd2_measure_peak"), out, stream, peak);
+            } catch (Throwable t) {
+                throw Downcalls.unexpected(t);
+            }
+            require(status, "measure_peak");
+            return out.get(ValueLayout.JAVA_DOUBLE, 0);
         }
     }
 

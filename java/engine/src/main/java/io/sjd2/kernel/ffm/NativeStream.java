@@ -49,6 +49,14 @@ public final class NativeStream implements AutoCloseable {
         library.callOnStream(synchronizeSymbol, handle(), "stream_synchronize");
     }
 
+    /// One of the machine's limits, per second, measured on this stream's threads. Only the CPU library has it.
+    ///
+    /// @param peak  `sjd2_peak` of `include/sjd2/cpu.h`
+    /// @throws KernelException if the library refuses
+    public double measurePeak(int peak) {
+        return library.measurePeak(handle(), peak);
+    }
+
     /// Synchronises and gives the threads back; idempotent.
     @Override
     public void close() {
