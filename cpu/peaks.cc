@@ -108,10 +108,21 @@ int32_t measure_memory(double* out, sjd2_stream stream, bool copy) {
 // Each runs `repeats` rounds of independent multiply-adds in registers and returns the operations done.
 using Arithmetic = double (*)(int64_t repeats);
 
+// A value that the compiler knows nothing of, so that it can neither foresee a sum nor merge two that are alike.
+template <typename Vector>
+__attribute__((always_inline)) inline Vector hidden(Vector v) {
+#if defined(__x86_64__)
+  asm volatile("" : "+x"(v));
+#else
+  asm volatile("" : "+w"(v));
+#endif
+  return v;
+}
+
 double multiply_adds(int64_t repeats) {
   typedef float Four __attribute__((vector_size(16)));
   Four sums[8];
-  for (auto& s : sums) s = Four{1, 1, 1, 1};
+  for (auto& s : sums) s = hidden(Four{1, 1, 1, 1});
   const Four a = {0.999f, 0.999f, 0.999f, 0.999f}, b = {0.001f, 0.001f, 0.001f, 0.001f};
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 8
@@ -126,7 +137,7 @@ double multiply_adds(int64_t repeats) {
 #if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) double multiply_adds_256(int64_t repeats) {
   __m256 sums[12];
-  for (auto& s : sums) s = _mm256_set1_ps(1.0f);
+  for (auto& s : sums) s = hidden(_mm256_set1_ps(1.0f));
   const __m256 a = _mm256_set1_ps(0.999f), b = _mm256_set1_ps(0.001f);
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 12
@@ -141,7 +152,7 @@ __attribute__((target("avx2,fma"))) double multiply_adds_256(int64_t repeats) {
 #ifdef SJD2_HAVE_avx512
 __attribute__((target("avx512f"))) double multiply_adds_512(int64_t repeats) {
   __m512 sums[16];
-  for (auto& s : sums) s = _mm512_set1_ps(1.0f);
+  for (auto& s : sums) s = hidden(_mm512_set1_ps(1.0f));
   const __m512 a = _mm512_set1_ps(0.999f), b = _mm512_set1_ps(0.001f);
   for (int64_t i = 0; i < repeats; ++i) {
 #pragma GCC unroll 16
@@ -157,7 +168,7 @@ __attribute__((target("avx512f"))) double multiply_adds_512(int64_t repeats) {
 #ifdef SJD2_HAVE_avx512bf16
 __attribute__((target("avx512f,avx512bf16"))) double dots_512(int64_t repeats) {
   __m512 sums[16];
-  for (auto& s : sums) s = _mm512_set1_ps(1.0f);
+  for (auto& s : sums) s = hidden(_mm512_set1_ps(1.0f));
   const __m512bh a = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.5f), _mm512_set1_ps(0.5f));
   const __m512bh b = _mm512_cvtne2ps_pbh(_mm512_set1_ps(0.001f), _mm512_set1_ps(-0.001f));
   for (int64_t i = 0; i < repeats; ++i) {
