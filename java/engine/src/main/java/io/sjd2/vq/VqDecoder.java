@@ -90,8 +90,10 @@ final class VqDecoder {
             Picture both = throughTime(pass, codes);
             int f = Math.min(frames, both.frames());
             Picture h = frames(both, 0, f);
-            pass.modulateBy(frames(both, both.frames(), f));
+            Picture modulator = frames(both, both.frames(), f);
+            pass.modulateBy(modulator);
             pass.show("latent", h);
+            pass.show("modulator", modulator);
             x = pass.conv(in, Convolution.same(3).activated(), h, null, null, null, true);
             Picture image = throughSpace(pass, x);
             pass.give(both);
