@@ -27,7 +27,7 @@ public final class ImageTokenizers {
 
     /// Folders of a model in which its image tokeniser may lie: our own, and those of the publications.
     private static final List<String> PLACES =
-            List.of(FOLDER, "vqgan", "vision_tokenizer", "tokenizer", "vq_model", "image_tokenizer");
+            List.of(FOLDER, "vqgan", "vision_tokenizer", "tokenizer", "chameleon/tokenizer", "vq_model", "image_tokenizer");
 
     private static final String CONFIG = "config.json";
     private static final String YAML = "vqgan.yaml";
