@@ -16,6 +16,12 @@ public final class NativeLibrary {
 
     /// `SJD2_BAD_ARGUMENT`.
     public static final int BAD_ARGUMENT = -1;
+    /// `SJD2_OUT_OF_MEMORY`.
+    public static final int OUT_OF_MEMORY = -3;
+    /// `SJD2_LAUNCH_FAILED`.
+    public static final int LAUNCH_FAILED = -4;
+    /// `SJD2_DEVICE_LOST`.
+    public static final int DEVICE_LOST = -5;
     /// `SJD2_UNSUPPORTED`.
     public static final int UNSUPPORTED = -6;
 
@@ -122,6 +128,14 @@ public final class NativeLibrary {
     /// @param nativeStream  a `CUstream`, or {@link MemorySegment#NULL}
     /// @throws KernelException if the library refuses, with its message
     public NativeStream openStream(int threads, MemorySegment nativeStream) {
+        return openStream(threads, nativeStream, () -> {});
+    }
+
+    /// As {@link #openStream(int, MemorySegment)}.
+    ///
+    /// @param beforeUse  runs before every call that takes the stream: for what a thread must have set up
+    /// @throws KernelException if the library refuses, with its message
+    public NativeStream openStream(int threads, MemorySegment nativeStream, Runnable beforeUse) {
         try (Arena arena = Arena.ofConfined()) {
             MemorySegment out = arena.allocate(ValueLayout.ADDRESS);
             int status;
@@ -131,7 +145,7 @@ public final class NativeLibrary {
                 throw Downcalls.unexpected(t);
             }
             require(status, "stream_create");
-            return new NativeStream(this, out.get(ValueLayout.ADDRESS, 0));
+            return new NativeStream(this, out.get(ValueLayout.ADDRESS, 0), beforeUse);
         }
     }
 
@@ -194,9 +208,9 @@ public final class NativeLibrary {
         return switch (status) {
             case BAD_ARGUMENT -> "SJD2_BAD_ARGUMENT";
             case -2 -> "SJD2_BAD_SHAPE";
-            case -3 -> "SJD2_OUT_OF_MEMORY";
-            case -4 -> "SJD2_LAUNCH_FAILED";
-            case -5 -> "SJD2_DEVICE_LOST";
+            case OUT_OF_MEMORY -> "SJD2_OUT_OF_MEMORY";
+            case LAUNCH_FAILED -> "SJD2_LAUNCH_FAILED";
+            case DEVICE_LOST -> "SJD2_DEVICE_LOST";
             case UNSUPPORTED -> "SJD2_UNSUPPORTED";
             default -> "status " + status;
         };

@@ -12,11 +12,13 @@ public final class NativeStream implements AutoCloseable {
     private final MemorySegment synchronizeSymbol;
     private final MemorySegment destroySymbol;
     private final int threads;
+    private final Runnable beforeUse;
     private MemorySegment handle;
     private boolean closed;
 
-    NativeStream(NativeLibrary library, MemorySegment handle) {
+    NativeStream(NativeLibrary library, MemorySegment handle, Runnable beforeUse) {
         this.library = library;
+        this.beforeUse = beforeUse;
         this.handle = handle;
         this.synchronizeSymbol = library.symbol("sjd2_stream_synchronize");
         this.destroySymbol = library.symbol("sjd2_stream_destroy");
@@ -34,6 +36,7 @@ public final class NativeStream implements AutoCloseable {
         if (closed) {
             throw new IllegalStateException("the backend on " + library.description() + " is closed; open another");
         }
+        beforeUse.run();
         return handle;
     }
 
