@@ -27,6 +27,11 @@ final class DecodeSession implements AutoCloseable {
     private final WindowState slots;
     private final Tensor input;
     private final Tensor logits;
+    private final Backend.Recurring iteration;
+    private long startedAt;
+    private long preparedAt;
+    private long predictedAt;
+    private long finishedAt;
 
     /// Sets up a decode that has committed nothing.
     ///
@@ -61,6 +66,7 @@ final class DecodeSession implements AutoCloseable {
                 start(image, options, window, levels);
             }
             state.push();
+            this.iteration = backend.recurring(this::enqueue);
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
@@ -131,21 +137,43 @@ final class DecodeSession implements AutoCloseable {
         state.push();
     }
 
-    /// First phase of an iteration: drafts become inputs.
-    void prepare() {
+    /// One iteration, and the wait for the device.
+    void iterate() {
+        startedAt = System.nanoTime();
+        preparedAt = startedAt;
+        predictedAt = 0;
+        iteration.run();
+        state.pull();
+        finishedAt = System.nanoTime();
+        if (predictedAt == 0) {
+            predictedAt = finishedAt;
+        }
+    }
+
+    /// Drafts become inputs, the model predicts, targets are verified. Enqueues the same operations on the same memory
+    /// every time; what differs is in the state block.
+    private void enqueue() {
         backend.kernels().windowInput(input, slots, embeddings, state);
-    }
-
-    /// Second phase: the model.
-    void predict() {
+        preparedAt = System.nanoTime();
         forward.run(input, logits, slots, state);
-    }
-
-    /// Third phase: targets, verification, and the wait for the device.
-    void verify() {
+        predictedAt = System.nanoTime();
         backend.kernels().targetProbs(slots, logits, state);
         backend.kernels().verify(slots, state);
-        state.pull();
+    }
+
+    /// Of the last iteration, spent on the window's input; 0 where the device replays the iteration as one.
+    long windowInputNanos() {
+        return preparedAt - startedAt;
+    }
+
+    /// Of the last iteration, spent on the model; all of it where the device replays the iteration as one.
+    long forwardNanos() {
+        return predictedAt - preparedAt;
+    }
+
+    /// Of the last iteration, spent on targets, verification and the wait for the device.
+    long verifyNanos() {
+        return finishedAt - predictedAt;
     }
 
     StateBlock state() {
@@ -171,6 +199,7 @@ final class DecodeSession implements AutoCloseable {
         try {
             // Memory must not go while a kernel is still running.
             backend.synchronize();
+            iteration.close();
         } finally {
             arena.close();
         }

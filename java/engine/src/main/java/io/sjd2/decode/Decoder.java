@@ -54,15 +54,10 @@ public final class Decoder {
         void loop(DecodeListener listener) {
             boolean unfinished = true;
             while (unfinished) {
-                long start = System.nanoTime();
-                session.prepare();
-                long prepared = System.nanoTime();
-                session.predict();
-                long predicted = System.nanoTime();
-                session.verify();
-                windowInputNanos += prepared - start;
-                forwardNanos += predicted - prepared;
-                verifyNanos += System.nanoTime() - predicted;
+                session.iterate();
+                windowInputNanos += session.windowInputNanos();
+                forwardNanos += session.forwardNanos();
+                verifyNanos += session.verifyNanos();
                 iteration++;
                 unfinished = readProgress();
                 if (!listener.onIteration(this)) {

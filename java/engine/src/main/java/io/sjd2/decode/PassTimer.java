@@ -47,9 +47,7 @@ public final class PassTimer {
             for (int pass = -WARM_UP; count < FEWEST || (count < MOST && spent < ENOUGH_NANOS); pass++) {
                 session.moveTo(middle);
                 long start = System.nanoTime();
-                session.prepare();
-                session.predict();
-                session.verify();
+                session.iterate();
                 long elapsed = System.nanoTime() - start;
                 if (pass >= 0) {
                     nanos[count++] = elapsed;

@@ -35,6 +35,24 @@ public interface Backend extends AutoCloseable {
     /// Waits for everything enqueued; reports every failure since the last call.
     void synchronize();
 
+    /// Work that will be enqueued again and again with the same arguments, as an iteration of decoding is: a device may
+    /// record it once and replay it. It must not allocate, copy from or to the host, or wait.
+    ///
+    /// What it enqueues may run after its memory's arena is asked to close: synchronise first.
+    default Recurring recurring(Runnable work) {
+        return work::run;
+    }
+
+    /// Recurring work; each {@link #run} enqueues it once.
+    @FunctionalInterface
+    interface Recurring extends AutoCloseable {
+        void run();
+
+        /// Forgets the recording; idempotent.
+        @Override
+        default void close() {}
+    }
+
     /// Whether tensors of this backend can be read and written by the host as they are.
     boolean hostMemory();
 

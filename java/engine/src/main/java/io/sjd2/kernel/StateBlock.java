@@ -21,8 +21,11 @@ public final class StateBlock {
     private final int batch;
     private final int images;
     private final int maxWindow;
+    /// Images, then sequences, so that one copy moves both.
+    private final Tensor whole;
     private final Tensor sequenceTensor;
     private final Tensor imageTensor;
+    private final MemorySegment mirror;
     private final MemorySegment sequenceMirror;
     private final MemorySegment imageMirror;
 
@@ -39,15 +42,13 @@ public final class StateBlock {
         this.batch = batch;
         this.images = images;
         this.maxWindow = maxWindow;
-        this.sequenceTensor = backend.allocate(owner, DType.I32, batch, SEQUENCE_INTS);
-        this.imageTensor = backend.allocate(owner, DType.I32, images, IMAGE_INTS);
-        if (backend.hostMemory()) {
-            this.sequenceMirror = sequenceTensor.data();
-            this.imageMirror = imageTensor.data();
-        } else {
-            this.sequenceMirror = owner.allocate(sequenceTensor.bytes(), 64);
-            this.imageMirror = owner.allocate(imageTensor.bytes(), 64);
-        }
+        this.whole = backend.allocate(owner, DType.I32, images * (long) IMAGE_INTS + batch * (long) SEQUENCE_INTS);
+        this.mirror = backend.hostMemory() ? whole.data() : owner.allocate(whole.bytes(), 64);
+        long imageBytes = images * (long) IMAGE_INTS * Integer.BYTES;
+        this.imageTensor = Tensor.of(whole.data(), DType.I32, images, IMAGE_INTS);
+        this.sequenceTensor = Tensor.of(whole.data().asSlice(imageBytes), DType.I32, batch, SEQUENCE_INTS);
+        this.imageMirror = mirror.asSlice(0, imageBytes);
+        this.sequenceMirror = mirror.asSlice(imageBytes);
     }
 
     public int batch() {
@@ -113,8 +114,7 @@ public final class StateBlock {
     /// Mirror to device.
     public void push() {
         if (!backend.hostMemory()) {
-            backend.upload(sequenceTensor, sequenceMirror);
-            backend.upload(imageTensor, imageMirror);
+            backend.upload(whole, mirror);
         }
     }
 
@@ -123,8 +123,7 @@ public final class StateBlock {
         if (backend.hostMemory()) {
             backend.synchronize();
         } else {
-            backend.download(sequenceMirror, sequenceTensor);
-            backend.download(imageMirror, imageTensor);
+            backend.download(mirror, whole);
         }
     }
 
