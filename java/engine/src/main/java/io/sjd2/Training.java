@@ -420,7 +420,7 @@ public final class Training {
             long start = System.nanoTime();
             TrainListener.Progress[] last = new TrainListener.Progress[1];
             boolean[] stopped = new boolean[1];
-            try (Backend backend = Backends.open(run.backend(), run.threads());
+            try (Backend backend = Backends.openForTraining(run.backend(), run.threads());
                     Trainer trainer = new Trainer(backend.training(), shape, options, vocabulary, data)) {
                 if (trainer.resume()) {
                     listener.note("continuing " + options.checkpoint() + " at step " + trainer.step());

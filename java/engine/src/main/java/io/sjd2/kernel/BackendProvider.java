@@ -13,6 +13,16 @@ public interface BackendProvider {
     /// Larger is better: `auto` tries providers in descending order.
     int priority();
 
+    /// Whether `auto` may take it.
+    default boolean automatic() {
+        return true;
+    }
+
+    /// Whether its backends train.
+    default boolean trains() {
+        return false;
+    }
+
     /// Whether it can be opened here, and what there is to tell about it. Never throws for a missing device or library.
     ///
     /// @param threads  as in {@link #open}

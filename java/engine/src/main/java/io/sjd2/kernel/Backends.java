@@ -37,7 +37,22 @@ public final class Backends {
     ///     asks for an instruction set that cannot be used
     /// @throws KernelException if the requested one, or with `auto` every one, cannot be opened; says why
     public static Backend open(String request, int threads) {
-        return open(request.equals(AUTO) ? System.getProperty(PROPERTY, AUTO) : request, threads, providers());
+        return open(orProperty(request), threads, providers());
+    }
+
+    /// As {@link #open}, where `auto` takes the best backend that trains.
+    public static Backend openForTraining(String request, int threads) {
+        String wanted = orProperty(request);
+        return open(
+                wanted,
+                threads,
+                providers().stream()
+                        .filter(provider -> !wanted.equals(AUTO) || provider.trains())
+                        .toList());
+    }
+
+    private static String orProperty(String request) {
+        return request.equals(AUTO) ? System.getProperty(PROPERTY, AUTO) : request;
     }
 
     static Backend open(String request, int threads, List<BackendProvider> providers) {
@@ -50,6 +65,9 @@ public final class Backends {
         }
         List<String> refusals = new ArrayList<>();
         for (BackendProvider provider : providers) {
+            if (!provider.automatic()) {
+                continue;
+            }
             try {
                 Backend backend = provider.open(threads);
                 LOG.log(
@@ -76,7 +94,7 @@ public final class Backends {
         boolean taken = false;
         for (BackendProvider provider : providers) {
             BackendProvider.Probe probe = provider.probe(threads);
-            boolean chosen = probe.available() && !taken;
+            boolean chosen = probe.available() && provider.automatic() && !taken;
             taken |= chosen;
             reports.add(new Report(provider.name(), probe.available(), chosen, probe.detail(), probe.reason()));
         }

@@ -25,7 +25,11 @@ class BackendsTest {
     private static final BackendProvider REFERENCE = new Fake("reference", 0, null);
 
     /// Opens the reference under another name, or refuses.
-    private record Fake(String name, int priority, String refusal) implements BackendProvider {
+    private record Fake(String name, int priority, String refusal, boolean automatic) implements BackendProvider {
+        Fake(String name, int priority, String refusal) {
+            this(name, priority, refusal, true);
+        }
+
         @Override
         public Probe probe(int threads) {
             return new Probe(refusal == null, List.of("a fake"), refusal == null ? "" : refusal);
@@ -80,7 +84,7 @@ class BackendsTest {
                 .hasMessage("no device");
         assertThatThrownBy(() -> Backends.open("gpu", 1))
                 .isInstanceOf(IllegalArgumentException.class)
-                .hasMessage("there is no backend `gpu`, expected auto, cpu, reference");
+                .hasMessage("there is no backend `gpu`, expected auto, cuda, cpu, reference, cuda-emulated");
         assertThatThrownBy(() -> Backends.open("auto", -1))
                 .isInstanceOf(IllegalArgumentException.class)
                 .hasMessageContaining("threads is -1");
@@ -99,17 +103,46 @@ class BackendsTest {
     }
 
     @Test
-    void theCpuComesBeforeTheReference() {
-        assertThat(Backends.names()).containsExactly("auto", "cpu", "reference");
-        Backends.Report cpu = Backends.report(2).getFirst();
+    void aProviderThatIsNotAutomaticIsTakenOnlyByName() {
+        List<BackendProvider> providers = List.of(new Fake("emulated", 9, null, false), REFERENCE);
+        try (Backend backend = Backends.open("auto", 1, providers)) {
+            assertThat(backend.name()).isEqualTo("reference");
+        }
+        assertThat(Backends.report(1, providers))
+                .extracting(Backends.Report::available)
+                .containsExactly(true, true);
+        assertThat(Backends.report(1, providers))
+                .extracting(Backends.Report::chosen)
+                .containsExactly(false, true);
+    }
+
+    @Test
+    void autoTrainsOnWhatCan() {
+        try (Backend backend = Backends.openForTraining("auto", 1)) {
+            assertThat(backend.training()).isNotNull();
+        }
+        try (Backend backend = Backends.openForTraining("reference", 1)) {
+            assertThatThrownBy(backend::training).isInstanceOf(UnsupportedOperationException.class);
+        }
+    }
+
+    @Test
+    void theCpuComesBetweenTheDeviceAndTheReference() {
+        assertThat(Backends.names()).containsExactly("auto", "cuda", "cpu", "reference", "cuda-emulated");
+        List<Backends.Report> reports = Backends.report(2);
+        Backends.Report cuda = reports.get(0);
+        Backends.Report cpu = reports.get(1);
+        assertThat(cuda.available() || !cuda.reason().isEmpty()).isTrue();
         assertThat(cpu.available()).as(cpu.reason()).isTrue();
-        assertThat(cpu.chosen()).isTrue();
+        assertThat(cpu.chosen()).isEqualTo(!cuda.available());
         String isas = String.join(", ", CpuLibrary.get().availableIsas());
         assertThat(cpu.detail())
                 .anyMatch(line -> line.startsWith("instruction set ") && line.contains(isas))
                 .contains("2 threads");
         try (Backend backend = Backends.open("auto", 2)) {
-            assertThat(backend.name()).isEqualTo("cpu-" + CpuLibrary.get().isa());
+            assertThat(backend.name()).startsWith(cuda.available() ? "cuda-" : "cpu-" + CpuLibrary.get().isa());
+        }
+        try (Backend backend = Backends.open("cpu", 2)) {
             assertThat(backend.training()).isNotNull();
         }
     }
@@ -238,6 +271,8 @@ class BackendsTest {
         assertThat(openInAnotherProcess("auto", Map.of(), "-D" + Backends.PROPERTY + "=reference"))
                 .isEqualTo("opened reference");
         assertThat(openInAnotherProcess("auto", Map.of(), "-D" + Backends.PROPERTY + "=cuda"))
-                .startsWith("IllegalArgumentException: there is no backend `cuda`");
+                .satisfies(answer -> assertThat(answer.startsWith("opened cuda-") || answer.startsWith("KernelException: "))
+                        .as(answer)
+                        .isTrue());
     }
 }

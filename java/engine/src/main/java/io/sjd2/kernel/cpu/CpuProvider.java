@@ -21,6 +21,11 @@ public final class CpuProvider implements BackendProvider {
     }
 
     @Override
+    public boolean trains() {
+        return true;
+    }
+
+    @Override
     public Probe probe(int threads) {
         try (CpuBackend backend = new CpuBackend(threads)) {
             NativeLibrary library = CpuLibrary.get();

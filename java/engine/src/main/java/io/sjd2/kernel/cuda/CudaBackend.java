@@ -1,0 +1,185 @@
+package io.sjd2.kernel.cuda;
+
+import static jcuda.driver.JCudaDriver.cuMemsetD8Async;
+import static jcuda.driver.JCudaDriver.cuStreamCreate;
+import static jcuda.driver.JCudaDriver.cuStreamDestroy;
+
+import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.KernelException;
+import io.sjd2.kernel.Kernels;
+import io.sjd2.kernel.TrainingKernels;
+import io.sjd2.kernel.cuda.CudaPointers.DevicePointer;
+import io.sjd2.kernel.cuda.CudaPointers.Stream;
+import io.sjd2.kernel.ffm.NativeKernels;
+import io.sjd2.kernel.ffm.NativeStream;
+import io.sjd2.tensor.DType;
+import io.sjd2.tensor.Tensor;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
+import jcuda.driver.CUstream_flags;
+
+/// A CUDA device, or the emulated one: memory, one stream and graphs through JCuda, kernels through `libsjd2_cuda`.
+///
+/// A tensor's segment spans device addresses: it may be sliced and handed to kernels, never read by the host. Several
+/// backends may be open at a time; each has a stream of its own and is used by one thread at a time.
+public final class CudaBackend implements Backend {
+    /// System property: the device to open, 0 if it is not set.
+    static final String DEVICE_PROPERTY = "sjd2.cuda.device";
+    /// System property: `false` runs every iteration kernel by kernel, for debuggers and profilers.
+    static final String GRAPHS_PROPERTY = "sjd2.cuda.graphs";
+
+    private static final boolean SYNC = Boolean.getBoolean("sjd2.sync");
+
+    private final CudaDevice device;
+    private final String name;
+    private final Stream handle = new Stream();
+    private final Arena arena;
+    private final NativeStream stream;
+    private final CudaStaging staging;
+    private final NativeKernels kernels;
+    private final boolean graphs;
+    private boolean closed;
+
+    /// @throws KernelException if there is no driver or no such device, or the library refuses
+    CudaBackend(CudaDriver driver) {
+        this.device = CudaDevice.open(driver, Integer.getInteger(DEVICE_PROPERTY, 0));
+        this.name = driver.kind() == CudaDriver.Kind.EMULATED ? "cuda-emulated" : "cuda-" + device.architecture();
+        // With -Dsjd2.sync=true every operation waits, which cannot be recorded.
+        this.graphs = !SYNC && !"false".equals(System.getProperty(GRAPHS_PROPERTY));
+        device.enter();
+        device.require(cuStreamCreate(handle, CUstream_flags.CU_STREAM_NON_BLOCKING), "cuStreamCreate", "");
+        this.arena = Arena.ofShared();
+        NativeStream opened = null;
+        try {
+            opened = driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
+            this.stream = opened;
+            this.kernels = new NativeKernels(stream, name, arena);
+            this.staging = new CudaStaging(device, handle, stream);
+        } catch (RuntimeException | Error e) {
+            if (opened != null) {
+                opened.close();
+            }
+            arena.close();
+            cuStreamDestroy(handle);
+            throw e;
+        }
+    }
+
+    CudaDevice device() {
+        return device;
+    }
+
+    @Override
+    public String name() {
+        return name;
+    }
+
+    @Override
+    public Kernels kernels() {
+        return kernels;
+    }
+
+    @Override
+    public TrainingKernels training() {
+        throw new UnsupportedOperationException(name + " cannot train; use --backend cpu or reference");
+    }
+
+    @Override
+    public Tensor allocate(Arena owner, DType dtype, long... shape) {
+        requireOpen();
+        long bytes = dtype.bytes();
+        for (long extent : shape) {
+            bytes = Math.multiplyExact(bytes, extent);
+        }
+        MemorySegment memory = device.allocate(owner, bytes, dtype.label() + Arrays.toString(shape));
+        Tensor tensor = Tensor.of(memory, dtype, shape);
+        if (bytes > 0) {
+            device.require(
+                    cuMemsetD8Async(new DevicePointer(memory.address()), (byte) 0, bytes, handle),
+                    "allocate",
+                    tensor.toString());
+        }
+        return tensor;
+    }
+
+    @Override
+    public void upload(Tensor dst, MemorySegment src) {
+        requireSize("upload", "src", src, dst);
+        requireOpen();
+        staging.upload(dst.data(), src);
+    }
+
+    @Override
+    public void download(MemorySegment dst, Tensor src) {
+        requireSize("download", "dst", dst, src);
+        requireOpen();
+        try {
+            staging.download(dst, src.data());
+        } catch (KernelException e) {
+            device.noticeLoss(e);
+            throw e;
+        }
+    }
+
+    private static void requireSize(String op, String argument, MemorySegment host, Tensor tensor) {
+        if (host.byteSize() != tensor.bytes()) {
+            throw new IllegalArgumentException(op + ": " + argument + " has " + host.byteSize()
+                    + " bytes, expected the " + tensor.bytes() + " of " + tensor);
+        }
+    }
+
+    private void requireOpen() {
+        if (closed) {
+            throw new IllegalStateException("the backend " + name + " is closed; open another");
+        }
+        device.enter();
+    }
+
+    @Override
+    public void synchronize() {
+        try {
+            stream.synchronize();
+        } catch (KernelException e) {
+            device.noticeLoss(e);
+            throw e;
+        }
+    }
+
+    @Override
+    public Recurring recurring(Runnable work) {
+        return graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work);
+    }
+
+    @Override
+    public boolean hostMemory() {
+        return false;
+    }
+
+    @Override
+    public int threads() {
+        return stream.threads();
+    }
+
+    @Override
+    public void close() {
+        if (closed) {
+            return;
+        }
+        closed = true;
+        try {
+            stream.close();
+            device.enter();
+            staging.close();
+            device.require(cuStreamDestroy(handle), "cuStreamDestroy", "");
+        } catch (KernelException e) {
+            device.noticeLoss(e);
+            // Who lost the device has heard of it from the operation that did.
+            if (!device.lost()) {
+                throw e;
+            }
+        } finally {
+            arena.close();
+        }
+    }
+}

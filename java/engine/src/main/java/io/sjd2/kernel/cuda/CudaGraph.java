@@ -1,0 +1,85 @@
+package io.sjd2.kernel.cuda;
+
+import static jcuda.driver.JCudaDriver.cuGraphDestroy;
+import static jcuda.driver.JCudaDriver.cuGraphExecDestroy;
+import static jcuda.driver.JCudaDriver.cuGraphInstantiate;
+import static jcuda.driver.JCudaDriver.cuGraphLaunch;
+import static jcuda.driver.JCudaDriver.cuStreamBeginCapture;
+import static jcuda.driver.JCudaDriver.cuStreamEndCapture;
+
+import io.sjd2.kernel.Backend;
+import jcuda.driver.CUgraph;
+import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUstream;
+import jcuda.driver.CUstreamCaptureMode;
+import org.jspecify.annotations.Nullable;
+
+/// Work that is recorded as a graph at its second run and replayed from then on.
+///
+/// The first run is an ordinary one: kernels are loaded and the library's workspace grows, neither of which may happen
+/// while a stream is captured.
+final class CudaGraph implements Backend.Recurring {
+    private final CudaDevice device;
+    private final CUstream stream;
+    private final Runnable work;
+    private boolean warm;
+    private @Nullable CUgraphExec recorded;
+
+    CudaGraph(CudaDevice device, CUstream stream, Runnable work) {
+        this.device = device;
+        this.stream = stream;
+        this.work = work;
+    }
+
+    @Override
+    public void run() {
+        if (!warm) {
+            work.run();
+            warm = true;
+            return;
+        }
+        device.enter();
+        if (recorded == null) {
+            recorded = record();
+        }
+        device.require(cuGraphLaunch(recorded, stream), "cuGraphLaunch", "");
+    }
+
+    private CUgraphExec record() {
+        // Other threads may do what they like meanwhile; this one must not allocate or wait.
+        device.require(
+                cuStreamBeginCapture(stream, CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL),
+                "cuStreamBeginCapture",
+                "");
+        CUgraph graph = new CUgraph();
+        try {
+            work.run();
+        } catch (RuntimeException | Error e) {
+            // The stream must leave capture before it can be waited for; what went wrong is what `e` says.
+            if (cuStreamEndCapture(stream, graph) == 0) {
+                cuGraphDestroy(graph);
+            }
+            throw e;
+        }
+        device.require(cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "");
+        try {
+            CUgraphExec executable = new CUgraphExec();
+            device.require(cuGraphInstantiate(executable, graph, 0), "cuGraphInstantiate", "");
+            return executable;
+        } finally {
+            cuGraphDestroy(graph);
+        }
+    }
+
+    @Override
+    public void close() {
+        if (recorded != null) {
+            CUgraphExec last = recorded;
+            recorded = null;
+            if (!device.lost()) {
+                device.enter();
+                device.require(cuGraphExecDestroy(last), "cuGraphExecDestroy", "");
+            }
+        }
+    }
+}
