@@ -2,6 +2,7 @@ package io.sjd2.cli;
 
 import io.sjd2.Engine;
 import io.sjd2.EngineOptions;
+import io.sjd2.debug.DebugLogits;
 import io.sjd2.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -55,6 +56,11 @@ final class ModelOptions {
             description = "Worker threads; 0 takes every core. Default: ${DEFAULT-VALUE}.")
     private int threads;
 
+    @Option(
+            names = "--no-mmap",
+            description = "Read files of weights instead of mapping them: for files that others may shorten meanwhile.")
+    private boolean unmapped;
+
     /// The folder of the model asked for.
     Path folder() {
         return model != null ? model : HOME.resolve("models").resolve("demo");
@@ -70,19 +76,35 @@ final class ModelOptions {
         return threads;
     }
 
-    /// Opens the model, with a bar while weights load.
-    Engine open(Console console) throws IOException {
+    private void requireFolder() throws IOException {
         if (!Files.exists(folder())) {
             throw new IOException(folder() + ": does not exist: "
                     + (model == null
                             ? "the bundled demo model is missing here, name a model with --model"
                             : "name the folder of a model in Hugging Face layout"));
         }
+    }
+
+    /// Runs the transformer on given inputs, in f32 unless another dtype is named.
+    void logits(Console console, Path in, Path out, List<Integer> chunks) throws IOException {
+        requireFolder();
+        DType type = parse(dtype);
+        DebugLogits.Settings settings =
+                new DebugLogits.Settings(backend, threads, type == null ? DType.F32 : type, !unmapped, chunks);
+        try (Loading loading = new Loading(console, name())) {
+            DebugLogits.run(folder(), in, out, settings, loading::update);
+        }
+    }
+
+    /// Opens the model, with a bar while weights load.
+    Engine open(Console console) throws IOException {
+        requireFolder();
         try (Loading loading = new Loading(console, name())) {
             EngineOptions options = EngineOptions.defaults()
                     .withBackend(backend)
                     .withThreads(threads)
                     .withDtype(parse(dtype))
+                    .withMapping(!unmapped)
                     .withListener(loading::update);
             return Engine.open(folder(), options);
         }

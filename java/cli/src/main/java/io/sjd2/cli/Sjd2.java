@@ -62,7 +62,8 @@ final class Sjd2 implements Runnable {
                 .addSubcommand(new FinetuneCommand(console))
                 .addSubcommand(new EvaluateCommand(console))
                 .addSubcommand(new InspectCommand(console))
-                .addSubcommand(new DoctorCommand(console));
+                .addSubcommand(new DoctorCommand(console))
+                .addSubcommand(DebugCommand.commandLine(console));
         // A prompt may begin with @ and must not be taken for a file of arguments.
         return commands.setExpandAtFiles(false)
                 // The last of several says what counts, so that a script's settings can be overruled.

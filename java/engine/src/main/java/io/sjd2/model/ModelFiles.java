@@ -1,7 +1,10 @@
 package io.sjd2.model;
 
+import io.sjd2.io.SafetensorsFolder;
 import java.io.IOException;
+import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /// A model before it is loaded: what it is, and where its tensors come from. Owns the open files until {@link #close}.
@@ -12,12 +15,18 @@ import org.jspecify.annotations.Nullable;
 public record ModelFiles(ModelDescription description, TensorSource tensors, @Nullable Path folder)
         implements AutoCloseable {
 
-    /// Opens the weights of a folder.
+    /// Opens the weights of a folder: safetensors, else what PyTorch saved.
     ///
     /// @param map  false to read files piece by piece instead of mapping them, for files that others may truncate
     /// @throws io.sjd2.io.ModelFormatException if there are none, or a file breaks its format
     public static ModelFiles of(ModelDescription description, Path folder, boolean map) throws IOException {
-        return new ModelFiles(description, SafetensorsSource.open(folder), folder);
+        boolean safetensors = Files.exists(folder.resolve(SafetensorsFolder.SINGLE_FILE))
+                || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
+        List<Path> others = safetensors ? List.of() : PytorchSource.find(folder);
+        TensorSource tensors = others.isEmpty()
+                ? SafetensorsSource.open(folder)
+                : PytorchSource.open(folder, others, map);
+        return new ModelFiles(description, tensors, folder);
     }
 
     @Override
