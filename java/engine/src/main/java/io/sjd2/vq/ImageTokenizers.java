@@ -17,7 +17,8 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open].
+/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open], either by
+/// [#openCodec].
 ///
 /// A patch tokeniser is `{"model_type": "sjd2_patch", "codes", "patch_size", "grid_height", "grid_width"}` and one tensor,
 /// `codebook` `[codes, patch, patch, 3]` in [-1, 1].
@@ -26,8 +27,8 @@ public final class ImageTokenizers {
     public static final String FOLDER = "vq";
 
     /// Folders of a model in which its image tokeniser may lie: our own, and those of the publications.
-    private static final List<String> PLACES =
-            List.of(FOLDER, "vqgan", "vision_tokenizer", "tokenizer", "chameleon/tokenizer", "vq_model", "image_tokenizer");
+    private static final List<String> PLACES = List.of(
+            FOLDER, "vqgan", "vision_tokenizer", "tokenizer", "chameleon/tokenizer", "vq_model", "image_tokenizer");
 
     private static final String CONFIG = "config.json";
     private static final String YAML = "vqgan.yaml";
@@ -36,6 +37,34 @@ public final class ImageTokenizers {
     private static final int CHANNELS = 3;
 
     private ImageTokenizers() {}
+
+    /// Finds and opens the image tokeniser of a model, of either kind.
+    ///
+    /// @param folder the model's folder, or the tokeniser's
+    /// @param dtype  of the weights of a convolutional one, f32 or bf16
+    /// @param map    whether files are mapped while they are read
+    /// @throws ModelFormatException if there is none, or it does not fit its configuration
+    /// @throws IOException if reading fails
+    public static ImageCodec openCodec(Path folder, Backend backend, DType dtype, boolean map) throws IOException {
+        for (Path place : List.of(folder.resolve(FOLDER), folder)) {
+            if (isPatches(place)) {
+                return new PatchCodec(patches(place));
+            }
+        }
+        return open(folder, backend, dtype, map);
+    }
+
+    private static boolean isPatches(Path folder) throws IOException {
+        Path file = folder.resolve(CONFIG);
+        if (!Files.exists(file)) {
+            return false;
+        }
+        Json config = Json.read(file);
+        return config.isObject()
+                && config.has("model_type")
+                && config.get("model_type").isString()
+                && config.get("model_type").string().equals(PATCH_TYPE);
+    }
 
     /// Finds and opens the convolutional image tokeniser of a model, wherever it lies: in a folder of its own (`vq/`,
     /// `vqgan/` ...), beside the model as `vqgan.ckpt` with `vqgan.yaml` or as `vq*.pt`, or among the model's own weights.
@@ -97,6 +126,10 @@ public final class ImageTokenizers {
     ///
     /// @throws ModelFormatException if it is missing, of an unknown type, or its tensors do not fit its configuration
     public static ImageTokenizer load(Path folder) throws IOException {
+        return patches(folder);
+    }
+
+    private static PatchTokenizer patches(Path folder) throws IOException {
         Path file = folder.resolve(CONFIG);
         if (!Files.exists(file)) {
             throw new ModelFormatException(

@@ -18,7 +18,7 @@ import org.jspecify.annotations.Nullable;
 /// Runs on a backend that belongs to the caller and outlives it; uses it on the thread that calls, one call at a time.
 /// {@link #close} frees the weights. Memory for pictures is kept between calls: about twice the largest layer, 600 MB for
 /// 768 x 768 pixels of 128 channels; {@link #trim} gives it back.
-public final class VqTokenizer implements AutoCloseable {
+public final class VqTokenizer implements ImageCodec {
     /// Names before the tensors' own, as the different publications have them.
     private static final List<String> PREFIXES = List.of(
             "", "vqmodel.", "model.vqmodel.", "gen_vision_model.", "vq_model.", "model.", "model.vqgan.", "vqgan.", "module.");
@@ -101,6 +101,16 @@ public final class VqTokenizer implements AutoCloseable {
     /// What it looks like.
     public VqConfig config() {
         return config;
+    }
+
+    @Override
+    public int codes() {
+        return config.codes();
+    }
+
+    @Override
+    public int factor() {
+        return config.factor();
     }
 
     /// Bytes of packed weights.
@@ -241,9 +251,19 @@ public final class VqTokenizer implements AutoCloseable {
     ///
     /// @param picture `[3, height, width]`
     public RgbImage toImage(float[] picture, int height, int width) {
+        return toImage(picture, height, width, config.family().rounds() ? 0.5f : 0);
+    }
+
+    /// A picture in 8 bits, to nearest.
+    ///
+    /// @param picture `[3, height, width]`
+    public static RgbImage roundedImage(float[] picture, int height, int width) {
+        return toImage(picture, height, width, 0.5f);
+    }
+
+    private static RgbImage toImage(float[] picture, int height, int width, float offset) {
         int n = height * width;
         byte[] rgb = new byte[3 * n];
-        float offset = config.family().rounds() ? 0.5f : 0;
         for (int p = 0; p < n; p++) {
             for (int c = 0; c < 3; c++) {
                 float unit = (Math.clamp(picture[c * n + p], -1f, 1f) + 1) / 2;
@@ -268,26 +288,27 @@ public final class VqTokenizer implements AutoCloseable {
         return out;
     }
 
-    /// The tokeniser for grids of one size; shares everything with this one, which must stay open.
-    ///
     /// @throws IllegalArgumentException if a side is below 1 or the picture would be too large
-    public ImageTokenizer withGrid(int gridHeight, int gridWidth) {
+    @Override
+    public ImageTokenizer withGrid(int gridHeight, int gridWidth, VqListener listener) {
         int most = RgbImage.MAX_SIDE / config.factor();
         if (gridHeight < 1 || gridWidth < 1 || gridHeight > most || gridWidth > most) {
             throw new IllegalArgumentException(
                     "a grid of " + gridHeight + " x " + gridWidth + ", expected sides of 1 to " + most);
         }
-        return new Grid(gridHeight, gridWidth);
+        return new Grid(gridHeight, gridWidth, listener);
     }
 
     /// One size of pictures. Uses the backend, so it is as confined as the tokeniser that it belongs to.
     private final class Grid implements ImageTokenizer {
         private final int height;
         private final int width;
+        private final VqListener listener;
 
-        Grid(int height, int width) {
+        Grid(int height, int width, VqListener listener) {
             this.height = height;
             this.width = width;
+            this.listener = listener;
         }
 
         @Override
@@ -312,12 +333,12 @@ public final class VqTokenizer implements AutoCloseable {
                 throw new IllegalArgumentException("the picture is " + image.width() + " x " + image.height()
                         + ", expected " + width * factor + " x " + height * factor);
             }
-            return VqTokenizer.this.encode(fromImage(image), image.height(), image.width(), VqListener.NONE);
+            return VqTokenizer.this.encode(fromImage(image), image.height(), image.width(), listener);
         }
 
         @Override
         public RgbImage decode(int[] codes) {
-            float[] picture = VqTokenizer.this.decode(codes, height, width, VqListener.NONE);
+            float[] picture = VqTokenizer.this.decode(codes, height, width, listener);
             return toImage(picture, height * config.factor(), width * config.factor());
         }
     }
