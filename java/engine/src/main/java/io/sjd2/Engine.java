@@ -7,7 +7,6 @@ import io.sjd2.decode.DecodeResult;
 import io.sjd2.decode.Decoder;
 import io.sjd2.decode.DecoderSpec;
 import io.sjd2.decode.SamplingOptions;
-import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
@@ -47,8 +46,6 @@ public final class Engine implements AutoCloseable {
     /// Pictures decoded side by side. A picture's tokens do not depend on it.
     private static final int IMAGES_PER_BATCH = 8;
 
-    private static final String GENERATION_CONFIG = "generation_config.json";
-
     private final ReentrantLock turn = new ReentrantLock(true);
     private final Path folder;
     private final Backend backend;
@@ -68,7 +65,7 @@ public final class Engine implements AutoCloseable {
         this.pictures = pictures;
         this.info = describe();
         this.plans = new WindowPlans(
-                model, length -> frame.filler(length, model.conditions()), generationConfig(folder));
+                model, length -> frame.filler(length, model.conditions()), GenerationConfig.read(folder));
     }
 
     /// Opens a model folder.
@@ -143,24 +140,7 @@ public final class Engine implements AutoCloseable {
                 c.layers(),
                 adapter != null,
                 c.maxPositions() - d.imageLength(),
-                defaults(adapter));
-    }
-
-    private ModelInfo.Defaults defaults(@Nullable NoiseAdapter adapter) throws IOException {
-        Json config = generationConfig(folder);
-        return new ModelInfo.Defaults(
-                DecoderSpec.parse(config.string("decoder", DecoderSpec.defaultFor(adapter != null).toString()))
-                        .toString(),
-                adapter == null ? 0 : adapter.defaultLevels(),
-                config.number("guidance_scale", 1),
-                config.number("temperature", 1),
-                config.int32("top_k", 0),
-                config.number("top_p", 1));
-    }
-
-    private static Json generationConfig(Path folder) throws IOException {
-        Path file = folder.resolve(GENERATION_CONFIG);
-        return Files.exists(file) ? Json.read(file) : Json.parse("{}", GENERATION_CONFIG);
+                GenerationConfig.defaults(GenerationConfig.read(folder), adapter));
     }
 
     /// What was opened.

@@ -21,6 +21,8 @@ public final class NoiseAdapter {
     /// Tensors of the adapter.
     public static final String TENSORS_FILE = "sjd2.safetensors";
 
+    private static final double MOST_LAMBDA = 1e9;
+
     private final int hiddenSize;
     private final float[] mean;
     private final float[] std;
@@ -52,8 +54,11 @@ public final class NoiseAdapter {
         if (sinusoidDim < 2 || sinusoidDim % 2 != 0 || sinusoidDim > 4096) {
             throw settings.get("sinusoid_dim").unexpected("an even number from 2 to 4096");
         }
-        if (!(lambdaMin > 0 && lambdaMax >= lambdaMin && rho > 0) || defaultLevels < 1 || defaultLevels > 1024) {
-            throw settings.unexpected("0 < inference_lambda_min <= inference_lambda_max, rho > 0 and 1 to 1024 levels");
+        if (!(lambdaMin > 0 && lambdaMax >= lambdaMin && lambdaMax < MOST_LAMBDA && rho > 0)
+                || defaultLevels < 1
+                || defaultLevels > 1024) {
+            throw settings.unexpected("0 < inference_lambda_min <= inference_lambda_max < " + MOST_LAMBDA
+                    + ", rho > 0 and 1 to 1024 levels");
         }
         this.mean = read(tensors, "sjd2.embedding_mean", hiddenSize);
         this.std = read(tensors, "sjd2.embedding_std", hiddenSize);

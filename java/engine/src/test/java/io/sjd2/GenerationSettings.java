@@ -1,0 +1,13 @@
+package io.sjd2;
+
+import java.io.IOException;
+import java.nio.file.Path;
+
+/// The reader of generation settings, for tests in other packages.
+public final class GenerationSettings {
+    private GenerationSettings() {}
+
+    public static ModelInfo.Defaults read(Path folder) throws IOException {
+        return GenerationConfig.defaults(GenerationConfig.read(folder), null);
+    }
+}
