@@ -21,8 +21,9 @@ import io.sjd2.model.TransformerForward;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.RgbImage;
 import io.sjd2.tokenizer.Tokenizer;
-import io.sjd2.vq.ImageTokenizer;
+import io.sjd2.vq.ImageCodec;
 import io.sjd2.vq.ImageTokenizers;
+import io.sjd2.vq.VqListener;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -51,12 +52,12 @@ public final class Engine implements AutoCloseable {
     private final Backend backend;
     private final Transformer model;
     private final PromptFrame frame;
-    private final ImageTokenizer pictures;
+    private final ImageCodec pictures;
     private final ModelInfo info;
     private final WindowPlans plans;
     private boolean closed;
 
-    private Engine(Path folder, Backend backend, Transformer model, PromptFrame frame, ImageTokenizer pictures)
+    private Engine(Path folder, Backend backend, Transformer model, PromptFrame frame, ImageCodec pictures)
             throws IOException {
         this.folder = folder;
         this.backend = backend;
@@ -77,30 +78,43 @@ public final class Engine implements AutoCloseable {
     public static Engine open(Path folder, EngineOptions options) throws IOException {
         ModelDescription description = ModelDescription.read(folder);
         PromptFrame frame = frame(folder, description);
-        ImageTokenizer pictures = ImageTokenizers.load(folder.resolve(ImageTokenizers.FOLDER));
-        if (pictures.codes() != description.codes()
-                || pictures.gridHeight() != description.grid().height()
-                || pictures.gridWidth() != description.grid().width()) {
-            throw new ModelFormatException(
-                    folder.toString(),
-                    "the image tokeniser has " + pictures.codes() + " codes on " + pictures.gridHeight() + " x "
-                            + pictures.gridWidth() + ", the model " + description.codes() + " on "
-                            + description.grid().height() + " x " + description.grid().width(),
-                    "the two belong to different models");
-        }
         Backend backend = Backends.open(options.backend(), options.threads());
+        ImageCodec pictures = null;
+        Transformer model = null;
         try {
             DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
-            Transformer model = Transformer.load(backend, folder, description, dtype, options.listener());
-            try {
-                return new Engine(folder, backend, model, frame, pictures);
-            } catch (IOException | RuntimeException | Error e) {
-                model.close();
-                throw e;
-            }
+            // Before the model, which takes longer to load.
+            pictures = pictures(folder, description, backend, dtype, options.mapping());
+            model = Transformer.load(backend, folder, description, dtype, options.listener());
+            return new Engine(folder, backend, model, frame, pictures);
         } catch (IOException | RuntimeException | Error e) {
+            if (model != null) {
+                model.close();
+            }
+            if (pictures != null) {
+                pictures.close();
+            }
             backend.close();
             throw e;
+        }
+    }
+
+    private static ImageCodec pictures(
+            Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
+        ImageCodec pictures = ImageTokenizers.openCodec(folder, backend, dtype, map);
+        Grid grid = description.grid();
+        try {
+            // A codec of a single size says so here.
+            pictures.withGrid(grid.height(), grid.width(), VqListener.NONE);
+            if (pictures.codes() != description.codes()) {
+                throw new IllegalArgumentException("the image tokeniser has " + pictures.codes() + " codes, the model "
+                        + description.codes());
+            }
+            return pictures;
+        } catch (IllegalArgumentException e) {
+            pictures.close();
+            throw new ModelFormatException(
+                    folder.toString(), e.getMessage(), "model and image tokeniser belong to different models", e);
         }
     }
 
@@ -237,6 +251,7 @@ public final class Engine implements AutoCloseable {
         try {
             if (!closed) {
                 closed = true;
+                pictures.close();
                 model.close();
                 backend.close();
             }
@@ -372,7 +387,7 @@ public final class Engine implements AutoCloseable {
             int[] local = result.tokens()[slot];
             int[] codes = d.picture().codes(local, grid);
             long start = System.nanoTime();
-            RgbImage image = pictures.decode(codes);
+            RgbImage image = pictures.withGrid(grid.height(), grid.width(), VqListener.NONE).decode(codes);
             double imageSeconds = (System.nanoTime() - start) * 1e-9;
             int[] tokens = Arrays.stream(local).map(d::token).toArray();
             int[][] rows = new int[grid.height()][grid.width()];
