@@ -14,10 +14,13 @@ import io.sjd2.kernel.ffm.NativeKernels;
 import io.sjd2.kernel.ffm.NativeStream;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
+import java.lang.System.Logger;
+import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import jcuda.driver.CUstream_flags;
+import org.jspecify.annotations.Nullable;
 
 /// A CUDA device, or the emulated one: memory, one stream and graphs through JCuda, kernels through `libsjd2_cuda`.
 ///
@@ -29,6 +32,11 @@ public final class CudaBackend implements Backend {
     /// System property: `false` runs every iteration kernel by kernel, for debuggers and profilers.
     static final String GRAPHS_PROPERTY = "sjd2.cuda.graphs";
 
+    /// System property: `cublas` leaves products of more than 128 rows to NVIDIA's library; `own`, or nothing, computes
+    /// all of them with the engine's kernels, each row the same whatever is beside it.
+    static final String PRODUCTS_PROPERTY = "sjd2.cuda.products";
+
+    private static final Logger LOG = System.getLogger(CudaBackend.class.getName());
     private static final boolean SYNC = Boolean.getBoolean("sjd2.sync");
 
     private final CudaDevice device;
@@ -38,6 +46,7 @@ public final class CudaBackend implements Backend {
     private final NativeStream stream;
     private final CudaStaging staging;
     private final NativeKernels kernels;
+    private final @Nullable CudaProducts products;
     private final boolean graphs;
     private boolean closed;
 
@@ -54,7 +63,10 @@ public final class CudaBackend implements Backend {
         try {
             opened = driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
             this.stream = opened;
-            this.kernels = new NativeKernels(stream, name, arena);
+            this.products = openProducts();
+            this.kernels = products == null
+                    ? new NativeKernels(stream, name, arena)
+                    : new CudaKernels(stream, name, arena, device, products);
             this.staging = new CudaStaging(device, handle, stream);
         } catch (RuntimeException | Error e) {
             if (opened != null) {
@@ -64,6 +76,27 @@ public final class CudaBackend implements Backend {
             cuStreamDestroy(handle);
             throw e;
         }
+    }
+
+    private @Nullable CudaProducts openProducts() {
+        String wanted = System.getProperty(PRODUCTS_PROPERTY, "own");
+        return switch (wanted) {
+            case "own" -> null;
+            case "cublas" -> {
+                CudaProducts opened = CudaProducts.open(device, handle, arena);
+                LOG.log(Level.INFO, () -> name + ": products of more than 128 rows by " + opened.description());
+                yield opened;
+            }
+            default -> throw new IllegalArgumentException(
+                    "-D" + PRODUCTS_PROPERTY + "=" + wanted + ": expected own or cublas");
+        };
+    }
+
+    /// For `doctor`: what computes products of many rows.
+    String productsDescription() {
+        return products == null
+                ? "the engine's kernels (-D" + PRODUCTS_PROPERTY + "=cublas leaves those of many rows to cuBLAS)"
+                : products.description();
     }
 
     CudaDevice device() {
@@ -167,17 +200,28 @@ public final class CudaBackend implements Backend {
             return;
         }
         closed = true;
+        // Who lost the device has heard of it from the operation that did.
+        boolean told = device.lost();
         try {
             stream.close();
-            device.enter();
-            staging.close();
-            device.require(cuStreamDestroy(handle), "cuStreamDestroy", "");
         } catch (KernelException e) {
             device.noticeLoss(e);
-            // Who lost the device has heard of it from the operation that did.
-            if (!device.lost()) {
+            if (!told) {
                 throw e;
             }
+        } finally {
+            release();
+        }
+    }
+
+    private void release() {
+        try {
+            device.enter();
+            if (products != null) {
+                products.close();
+            }
+            staging.close();
+            device.requireUnlessLost(cuStreamDestroy(handle), "cuStreamDestroy");
         } finally {
             arena.close();
         }

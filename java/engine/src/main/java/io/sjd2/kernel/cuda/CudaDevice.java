@@ -110,7 +110,7 @@ final class CudaDevice {
     /// Makes the context current on this thread; nearly free if it is.
     void enter() {
         if (CURRENT.get() != this) {
-            require(cuCtxSetCurrent(context), "cuCtxSetCurrent", "");
+            requireUnlessLost(cuCtxSetCurrent(context), "cuCtxSetCurrent");
             CURRENT.set(this);
         }
     }
@@ -121,6 +121,16 @@ final class CudaDevice {
             KernelException failure = CudaErrors.failure(result, operation, description, about);
             noticeLoss(failure);
             throw failure;
+        }
+    }
+
+    /// For giving back what a lost device took with it: only other failures are thrown.
+    void requireUnlessLost(int result, String operation) {
+        if (result != 0) {
+            KernelException failure = CudaErrors.failure(result, operation, description, "");
+            if (failure.status() != NativeLibrary.DEVICE_LOST) {
+                throw failure;
+            }
         }
     }
 
@@ -170,11 +180,9 @@ final class CudaDevice {
     }
 
     private void free(long address) {
-        // On whatever thread closes the arena. With the device its memory is gone too.
-        if (!lost) {
-            enter();
-            require(cuMemFree(new DevicePointer(address)), "cuMemFree", "");
-        }
+        // On whatever thread closes the arena.
+        enter();
+        requireUnlessLost(cuMemFree(new DevicePointer(address)), "cuMemFree");
     }
 
     static String mib(long bytes) {

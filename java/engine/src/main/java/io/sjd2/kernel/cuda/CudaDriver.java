@@ -42,11 +42,11 @@ final class CudaDriver {
 
         /// The kind's own libraries in the order in which each finds the ones that it needs.
         private List<String> preloaded() {
-            return this == EMULATED ? List.of(DRIVER, "libcublas.so.12") : List.of();
+            return this == EMULATED ? List.of(DRIVER, "libcublas.so.12", "libcublas.so.13") : List.of();
         }
     }
 
-    /// System property: the folder that holds `libsjd2_cuda.so`, or the four emulated libraries, instead of the jar.
+    /// System property: the folder that holds `libsjd2_cuda.so`, or the emulated libraries, instead of the jar.
     static final String DIRECTORY_PROPERTY = "sjd2.cuda.dir";
 
     private static final String DRIVER = "libcuda.so.1";
@@ -133,17 +133,23 @@ final class CudaDriver {
         }
     }
 
+    private static void loadBinding() {
+        withPrivateFolder(() -> {
+            JCudaDriver.setLogLevel(LogLevel.LOG_QUIET);
+            // Results are looked at call by call, where the operation and the shapes are known.
+            JCudaDriver.setExceptionsEnabled(false);
+        });
+    }
+
     /// JCuda unpacks its library to a fixed name in the temporary folder and takes what lies there unchecked. It reads
     /// the folder's name when its class is initialised, so for that moment it is given a private one.
-    private static void loadBinding() {
+    static synchronized void withPrivateFolder(Runnable load) {
         String shared = Objects.requireNonNull(System.getProperty("java.io.tmpdir"), "java.io.tmpdir");
         Path folder = null;
         try {
             folder = Files.createTempDirectory("sjd2-jcuda-");
             System.setProperty("java.io.tmpdir", folder.toString());
-            JCudaDriver.setLogLevel(LogLevel.LOG_QUIET);
-            // Results are looked at call by call, where the operation and the shapes are known.
-            JCudaDriver.setExceptionsEnabled(false);
+            load.run();
         } catch (IOException e) {
             throw new KernelException("JCuda cannot be unpacked into " + shared + ": " + e.getMessage(), e);
         } catch (LinkageError e) {

@@ -76,10 +76,8 @@ final class CudaGraph implements Backend.Recurring {
         if (recorded != null) {
             CUgraphExec last = recorded;
             recorded = null;
-            if (!device.lost()) {
-                device.enter();
-                device.require(cuGraphExecDestroy(last), "cuGraphExecDestroy", "");
-            }
+            device.enter();
+            device.requireUnlessLost(cuGraphExecDestroy(last), "cuGraphExecDestroy");
         }
     }
 }

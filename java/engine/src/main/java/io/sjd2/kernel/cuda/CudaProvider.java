@@ -55,6 +55,7 @@ public final class CudaProvider implements BackendProvider {
                 + " multiprocessors, " + CudaDevice.mib(memory.free()) + " of " + CudaDevice.mib(memory.total())
                 + " free");
         lines.add("library " + driver.kernels().description() + " (" + driver.kernels().isa() + ")");
+        lines.add("products by " + backend.productsDescription());
         return lines;
     }
 }

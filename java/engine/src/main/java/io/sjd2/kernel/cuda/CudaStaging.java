@@ -99,8 +99,8 @@ final class CudaStaging implements AutoCloseable {
     @Override
     public void close() {
         for (CUevent event : travelled) {
-            device.require(cuEventDestroy(event), "cuEventDestroy", "");
+            device.requireUnlessLost(cuEventDestroy(event), "cuEventDestroy");
         }
-        device.require(cuMemFreeHost(new HostPointer(address)), "cuMemFreeHost", "");
+        device.requireUnlessLost(cuMemFreeHost(new HostPointer(address)), "cuMemFreeHost");
     }
 }

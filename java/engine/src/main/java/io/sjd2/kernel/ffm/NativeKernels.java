@@ -26,7 +26,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Confined to the thread that uses the stream. `-Dsjd2.sync=true` waits after every operation, so that a failure is
 /// reported by the one that caused it.
-public final class NativeKernels implements Kernels {
+public class NativeKernels implements Kernels {
     private static final boolean SYNC = Boolean.getBoolean("sjd2.sync");
 
     private static final MethodHandle PACKED_ELEMENTS = Downcalls.status("PJJI");
