@@ -18,6 +18,8 @@ import picocli.CommandLine.Spec;
             "Examples:",
             "  sjd2 debug logits --model DIR --in ids.safetensors --out logits.safetensors",
             "  sjd2 debug tokenize --model DIR --in texts.json --out ids.json",
+            "  sjd2 debug vq-decode --model DIR --in codes.safetensors --out image.safetensors --png image.png",
+            "  sjd2 debug vq-encode --model DIR --in image.safetensors --out codes.safetensors",
             ""
         },
         synopsisSubcommandLabel = "COMMAND")
@@ -36,7 +38,9 @@ final class DebugCommand implements Runnable {
     static CommandLine commandLine(Console console) {
         return new CommandLine(new DebugCommand(console))
                 .addSubcommand(new DebugLogitsCommand(console))
-                .addSubcommand(new DebugTokenizeCommand(console));
+                .addSubcommand(new DebugTokenizeCommand(console))
+                .addSubcommand(new DebugVqDecodeCommand(console))
+                .addSubcommand(new DebugVqEncodeCommand(console));
     }
 
     @Override

@@ -3,7 +3,9 @@ package io.sjd2.cli;
 import io.sjd2.Engine;
 import io.sjd2.EngineOptions;
 import io.sjd2.debug.DebugLogits;
+import io.sjd2.debug.DebugPictures;
 import io.sjd2.tensor.DType;
+import io.sjd2.vq.VqListener;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -20,6 +22,7 @@ final class ModelOptions {
     private static final Path HOME = Path.of(System.getProperty("sjd2.home", "."));
 
     private static final List<String> DTYPES = List.of("bf16", "f32");
+    private static final long GIGA = 1_000_000_000;
 
     /// Words that `--dtype` takes.
     static final class DTypes implements Iterable<String> {
@@ -93,6 +96,24 @@ final class ModelOptions {
                 new DebugLogits.Settings(backend, threads, type == null ? DType.F32 : type, !unmapped, chunks);
         try (Loading loading = new Loading(console, name())) {
             DebugLogits.run(folder(), in, out, settings, loading::update);
+        }
+    }
+
+    /// What is done with an image tokeniser.
+    interface PictureTask {
+        /// @return how many pictures there were
+        int run(Path folder, DebugPictures.Settings settings, VqListener listener) throws IOException;
+    }
+
+    /// Runs the image tokeniser, in f32 unless another dtype is named, with a bar if it takes long.
+    int pictures(Console console, String what, PictureTask task) throws IOException {
+        requireFolder();
+        DType type = parse(dtype);
+        DebugPictures.Settings settings =
+                new DebugPictures.Settings(backend, threads, type == null ? DType.F32 : type, !unmapped);
+        try (Progress bar = console.progress(what, 0, "GFLOP")) {
+            return task.run(
+                    folder(), settings, (done, total) -> bar.update(done / GIGA, Math.max(1, total / GIGA), ""));
         }
     }
 
