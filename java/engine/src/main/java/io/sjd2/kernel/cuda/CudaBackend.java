@@ -150,9 +150,14 @@ public final class CudaBackend implements Backend {
         try {
             staging.download(dst, src.data());
         } catch (KernelException e) {
-            device.noticeLoss(e);
-            throw e;
+            throw named(e);
         }
+    }
+
+    /// What kernels found is told by the library where the host waits; this says on which backend.
+    private KernelException named(KernelException e) {
+        device.noticeLoss(e);
+        return new KernelException(name + ": " + e.getMessage(), e.status());
     }
 
     private static void requireSize(String op, String argument, MemorySegment host, Tensor tensor) {
@@ -174,8 +179,7 @@ public final class CudaBackend implements Backend {
         try {
             stream.synchronize();
         } catch (KernelException e) {
-            device.noticeLoss(e);
-            throw e;
+            throw named(e);
         }
     }
 
