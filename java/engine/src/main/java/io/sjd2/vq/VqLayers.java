@@ -162,8 +162,7 @@ final class VqLayers {
     private Conv fused(DType type, List<List<String>> modules, int each, int in, int... taps) throws IOException {
         int count = Arrays.stream(taps).reduce(1, (a, b) -> a * b);
         int out = each * modules.size();
-        Tensor packed = backend.allocate(arena, type, backend.kernels().packedConvElements(out, in, count, type));
-        bytes += packed.bytes();
+        Tensor packed = null;
         float[] bias = new float[out];
         boolean biased = false;
         for (int part = 0; part < modules.size(); part++) {
@@ -179,6 +178,12 @@ final class VqLayers {
                 if (!fits || !tapsFit) {
                     throw wrongShape(entry, "[" + each + ", " + in + "] with taps " + Arrays.toString(taps));
                 }
+                if (packed == null) {
+                    // Not before the file has shown that it holds so much: a configuration may ask for anything.
+                    packed = backend.allocate(
+                            arena, type, backend.kernels().packedConvElements(out, in, count, type));
+                    bytes += packed.bytes();
+                }
                 float[] values = floats(entry);
                 Tensor staged = backend.allocate(stage, DType.F32, each, in, count);
                 backend.upload(staged, MemorySegment.ofArray(values));
@@ -189,6 +194,9 @@ final class VqLayers {
                 biased = true;
                 System.arraycopy(values(module, "bias", each), 0, bias, part * each, each);
             }
+        }
+        if (packed == null) {
+            throw new AssertionError("a convolution of no modules");
         }
         return new Conv(packed, biased ? uploaded(bias, out) : null, out, in, count);
     }

@@ -203,4 +203,23 @@ class VqLayoutsTest {
         copy("pytorch/vqgan.yaml", folder.resolve("tokenizer/vqgan.yaml"));
         assertSamePictures("chameleon", folder);
     }
+
+    /// What a configuration asks for is not allocated before the file shows that it holds as much: here 17 GB.
+    @Test
+    void aConfigurationThatAsksForMoreThanTheFileHoldsIsRefused() throws IOException {
+        Path fixture = VqFixture.folder("chameleon").resolve("vqgan");
+        Files.copy(fixture.resolve(WEIGHTS), folder.resolve(WEIGHTS));
+        String config = Files.readString(fixture.resolve("config.json"));
+        for (String asked : new String[] {"\"z_channels\": 65536", "\"ch\": 32768", "\"num_res_blocks\": 64"}) {
+            String key = asked.substring(0, asked.indexOf(':') + 1);
+            String hostile = config.replaceAll(key + " *[0-9]+", asked);
+            assertThat(hostile).isNotEqualTo(config);
+            Files.writeString(folder.resolve("config.json"), hostile);
+            assertThatThrownBy(() -> assertSamePictures("chameleon", folder))
+                    .as(asked)
+                    .isInstanceOf(ModelFormatException.class)
+                    .hasMessageContaining("tensor")
+                    .hasMessageContaining("do not fit the configuration");
+        }
+    }
 }
