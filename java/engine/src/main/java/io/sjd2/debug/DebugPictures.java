@@ -104,8 +104,8 @@ public final class DebugPictures {
                 ImageCodec codec = ImageTokenizers.openCodec(folder, backend, settings.dtype(), settings.map())) {
             factor = codec.factor();
             if (pictures.height % factor != 0 || pictures.width % factor != 0) {
-                throw new IllegalArgumentException(in + ": holds pictures of " + pictures.width + " x " + pictures.height
-                        + ", expected multiples of " + factor);
+                throw new IllegalArgumentException(in + ": holds pictures of " + pictures.width + " x "
+                        + pictures.height + ", expected multiples of " + factor);
             }
             int h = pictures.height / factor;
             int w = pictures.width / factor;

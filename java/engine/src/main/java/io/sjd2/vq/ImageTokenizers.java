@@ -98,7 +98,8 @@ public final class ImageTokenizers {
             }
             if (config != null) {
                 VqConfig parsed = VqConfig.parse(config);
-                try (WeightFiles weights = single == null ? WeightFiles.open(place, map) : WeightFiles.openFile(single, map)) {
+                try (WeightFiles weights =
+                        single == null ? WeightFiles.open(place, map) : WeightFiles.openFile(single, map)) {
                     return VqTokenizer.open(parsed, weights, backend, dtype);
                 }
             }

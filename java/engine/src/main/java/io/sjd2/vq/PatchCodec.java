@@ -16,8 +16,8 @@ record PatchCodec(PatchTokenizer tokenizer) implements ImageCodec {
     public ImageTokenizer withGrid(int gridHeight, int gridWidth, VqListener listener) {
         if (gridHeight != tokenizer.gridHeight() || gridWidth != tokenizer.gridWidth()) {
             throw new IllegalArgumentException("a grid of " + gridHeight + " x " + gridWidth
-                    + ", but this image tokeniser makes grids of " + tokenizer.gridHeight() + " x " + tokenizer.gridWidth()
-                    + " only");
+                    + ", but this image tokeniser makes grids of " + tokenizer.gridHeight() + " x "
+                    + tokenizer.gridWidth() + " only");
         }
         return tokenizer;
     }

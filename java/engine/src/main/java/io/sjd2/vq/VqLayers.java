@@ -170,7 +170,8 @@ final class VqLayers {
             try (Arena stage = Arena.ofShared()) {
                 TensorEntry entry = read(module, "weight", stage);
                 boolean fits = entry.shape().length >= 2 && entry.shape()[0] == each && entry.shape()[1] == in;
-                long[] rest = Arrays.copyOfRange(entry.shape(), Math.min(2, entry.shape().length), entry.shape().length);
+                int axes = entry.shape().length;
+                long[] rest = Arrays.copyOfRange(entry.shape(), Math.min(2, axes), axes);
                 long[] expected = Arrays.stream(taps).asLongStream().toArray();
                 // Single taps may be left out: a linear layer is a convolution of one.
                 boolean tapsFit = Arrays.equals(rest, expected)

@@ -225,7 +225,8 @@ final class EncoderOracle {
             }
             for (int i = 0; i < n; i++) {
                 int channel = (g * n + i) / x.plane();
-                y[g * n + i] = (x.values[g * n + i] - mean) / Math.sqrt(variance + GROUP_EPS) * w[channel] + bias[channel];
+                double normal = (x.values[g * n + i] - mean) / Math.sqrt(variance + GROUP_EPS);
+                y[g * n + i] = normal * w[channel] + bias[channel];
             }
         }
         return new Picture(x.channels, x.frames, x.height, x.width, y);

@@ -144,10 +144,11 @@ class VqEncoderTest {
         try (Backend backend = VqFixture.backend("cpu");
                 VqTokenizer tokenizer = ImageTokenizers.open(folder, backend, DType.F32, true)) {
             List<long[]> heard = new ArrayList<>();
-            int[] codes = tokenizer.encode(picture(), HEIGHT, WIDTH, (done, total) -> heard.add(new long[] {done, total}));
+            VqListener listener = (done, total) -> heard.add(new long[] {done, total});
+            int[] codes = tokenizer.encode(picture(), HEIGHT, WIDTH, listener);
             assertRises(heard);
             heard.clear();
-            tokenizer.decode(codes, HEIGHT / 2, WIDTH / 2, (done, total) -> heard.add(new long[] {done, total}));
+            tokenizer.decode(codes, HEIGHT / 2, WIDTH / 2, listener);
             assertRises(heard);
             assertThat(heard.getFirst()[1]).isEqualTo(tokenizer.decodeFlop(HEIGHT / 2, WIDTH / 2));
         }
