@@ -83,8 +83,10 @@ final class PromptFrame {
                 int classes = conditions.shape().classes();
                 yield new Pair(conditions.label(label), conditions.label(classes));
             }
-            case Condition.Caption(float[] features, boolean[] mask) ->
-                new Pair(conditions.caption(features, mask), conditions.noCaption(mask));
+            case Condition.Caption(float[] features, boolean[] mask) -> {
+                Condition.Caption whole = padded(features, mask, conditions.shape());
+                yield new Pair(conditions.caption(whole.features(), whole.mask()), conditions.noCaption(whole.mask()));
+            }
             case null ->
                 throw new IllegalArgumentException(
                         conditions.shape().kind() == ConditionShape.Kind.CLASS
@@ -93,6 +95,19 @@ final class PromptFrame {
                                 : "this model takes features of a caption, not its text: give a file of them with"
                                         + " --caption-features");
         };
+    }
+
+    /// Features of a short caption, filled up on the left.
+    private static Condition.Caption padded(float[] features, boolean[] mask, ConditionShape shape) {
+        int missing = shape.rows() - mask.length;
+        if (missing <= 0 || features.length != mask.length * shape.captionWidth()) {
+            return new Condition.Caption(features, mask);
+        }
+        float[] all = new float[shape.rows() * shape.captionWidth()];
+        System.arraycopy(features, 0, all, missing * shape.captionWidth(), features.length);
+        boolean[] live = new boolean[shape.rows()];
+        System.arraycopy(mask, 0, live, missing, mask.length);
+        return new Condition.Caption(all, live);
     }
 
     /// Token ids up to and including the one that begins the picture.

@@ -1,5 +1,6 @@
 package io.sjd2.cli;
 
+import io.sjd2.Condition;
 import io.sjd2.Engine;
 import io.sjd2.GeneratedImage;
 import io.sjd2.GenerationListener;
@@ -35,6 +36,8 @@ import picocli.CommandLine.Parameters;
             "  sjd2 generate \"a green star\" --n 4 --seed 7 --out stars/",
             "  sjd2 generate \"a green star\" --decoder ar --cfg 1 --out star.png --json",
             "  sjd2 generate --prompts prompts.txt --out pictures/ --json",
+            "  sjd2 generate --model Emu3-Gen-hf \"a harbour at dawn\" --size 720x720 --negative \"blurry\"",
+            "  sjd2 generate --model llamagen-c2i --class 207 --n 4",
             ""
         },
         footer = {
@@ -61,8 +64,12 @@ final class GenerateCommand implements Callable<Integer> {
             arity = "0..1",
             fallbackValue = "",
             paramLabel = "TEXT",
-            description = "The prompt already has the model's frame, special tokens included.")
+            description = "The prompt already has the model's frame, special tokens included; what is missing at its ends is"
+                    + " added.")
     private @Nullable String rawPrompt;
+
+    @Mixin
+    private TargetOptions target = new TargetOptions();
 
     @Option(
             names = {"-n", "--n"},
@@ -122,7 +129,8 @@ final class GenerateCommand implements Callable<Integer> {
 
     @Override
     public Integer call() throws IOException {
-        List<String> prompts = prompts();
+        GenerationRequest.Target wanted = target.read();
+        List<String> prompts = prompts(wanted.condition());
         boolean raw = rawPrompt != null;
         // Made before anything slow, so that a wrong setting or place is told at once.
         for (String prompt : prompts) {
@@ -132,8 +140,9 @@ final class GenerateCommand implements Callable<Integer> {
         List<Object> reports = new ArrayList<>();
         try (Engine engine = model.open(console)) {
             for (int p = 0; p < prompts.size(); p++) {
-                checkWords(engine, prompts.get(p), raw);
-                GenerationRequest request = decoding.request(prompts.get(p), raw, images, decoder, window);
+                checkWords(engine, prompts.get(p), raw || wanted.condition() != null);
+                GenerationRequest request = decoding.request(prompts.get(p), raw, images, decoder, window)
+                        .withTarget(wanted);
                 for (GeneratedImage image : generate(engine, request)) {
                     Path file = outputs.write(image, p, model.name());
                     if (json) {
@@ -150,9 +159,16 @@ final class GenerateCommand implements Callable<Integer> {
         return 0;
     }
 
-    private List<String> prompts() throws IOException {
+    private List<String> prompts(@Nullable Condition condition) throws IOException {
         String typed = String.join(" ", words).strip();
         boolean given = !words.isEmpty() || rawPrompt != null && !rawPrompt.isEmpty();
+        if (condition != null) {
+            if (given || promptFile != null) {
+                throw new IllegalArgumentException(
+                        target.conditionName() + ": a prompt is given too: a model takes one of them");
+            }
+            return List.of(target.conditionName());
+        }
         if (promptFile != null) {
             if (given) {
                 throw new IllegalArgumentException(
@@ -175,9 +191,9 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     /// A model with a closed vocabulary has never seen a prompt without a single known word.
-    private static void checkWords(Engine engine, String prompt, boolean raw) {
+    private static void checkWords(Engine engine, String prompt, boolean anything) {
         Set<String> known = new LinkedHashSet<>(engine.knownWords());
-        if (raw || known.isEmpty()) {
+        if (anything || known.isEmpty()) {
             return;
         }
         for (String word : prompt.toLowerCase(Locale.ROOT).split("[^\\p{L}\\p{N}]+")) {
