@@ -85,6 +85,7 @@ public final class Comparison {
     /// @param fidelity        objects with the right colour and place
     /// @param shape           objects with the right shape
     /// @param size            objects with the right size
+    /// @param extra           objects per picture that the prompt does not name
     /// @param whole           pictures that show all that is stated
     public record Row(
             String decoder,
@@ -103,6 +104,7 @@ public final class Comparison {
             Estimate fidelity,
             Estimate shape,
             Estimate size,
+            Estimate extra,
             Estimate whole) {
 
         /// As JSON; beside each mean its 95 % interval `[low, high]` under `.._ci`, null where it is not known.
@@ -125,6 +127,7 @@ public final class Comparison {
             shape.putInto(json, "fidelity_shape");
             size.putInto(json, "fidelity_size");
             whole.putInto(json, "fidelity_whole");
+            extra.putInto(json, "extra_objects");
             return json;
         }
     }
@@ -250,6 +253,7 @@ public final class Comparison {
                 share(own, Fidelity::colorAndPlace),
                 share(own, Fidelity::shape),
                 share(own, Fidelity::size),
+                extra(own),
                 whole(own));
     }
 
@@ -265,6 +269,13 @@ public final class Comparison {
             }
         }
         return Estimate.share(Arrays.copyOf(hits, checked), Arrays.copyOf(objects, checked));
+    }
+
+    private static Estimate extra(Trial[] trials) {
+        return Estimate.mean(Arrays.stream(trials)
+                .flatMap(trial -> trial.fidelity.stream())
+                .mapToDouble(Fidelity::extra)
+                .toArray());
     }
 
     private static Estimate whole(Trial[] trials) {

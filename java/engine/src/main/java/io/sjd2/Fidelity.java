@@ -12,8 +12,9 @@ import java.util.Optional;
 /// @param colorAndPlace  of those, how many are there in the stated colour and at the stated place
 /// @param shape          of those, how many are there in the stated shape
 /// @param size           of those, how many are there in the stated size
+/// @param extra          objects in the picture that the prompt does not name
 /// @param everything     whether all that the prompt states holds
-public record Fidelity(int objects, int colorAndPlace, int shape, int size, boolean everything) {
+public record Fidelity(int objects, int colorAndPlace, int shape, int size, int extra, boolean everything) {
 
     /// Checks a picture; empty if the prompt names no object or more than the checker takes, or the picture is not of
     /// the checker's size.
@@ -33,6 +34,6 @@ public record Fidelity(int objects, int colorAndPlace, int shape, int size, bool
             shaped += finding.found() && finding.shapeOk() ? 1 : 0;
             sized += finding.found() && finding.sizeOk() ? 1 : 0;
         }
-        return Optional.of(new Fidelity(named, placed, shaped, sized, report.allHold()));
+        return Optional.of(new Fidelity(named, placed, shaped, sized, report.extra().size(), report.allHold()));
     }
 }

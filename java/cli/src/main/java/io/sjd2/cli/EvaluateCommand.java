@@ -36,7 +36,8 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "fidelity: objects with the right colour and place. fidelity_shape, fidelity_size: with the right shape or"
-                    + " size. fidelity_whole: pictures that show all that is stated.",
+                    + " size. fidelity_whole: pictures that show all that is stated. extra_objects: per picture, those"
+                    + " that the prompt does not name.",
             "--json prints one object with the fields of compare --json, and model."
         })
 final class EvaluateCommand implements Callable<Integer> {
@@ -130,6 +131,7 @@ final class EvaluateCommand implements Callable<Integer> {
                 .row("  objects with right colour and place", Table.percent(row.fidelity()))
                 .row("  objects with right shape", Table.percent(row.shape()))
                 .row("  objects with right size", Table.percent(row.size()))
+                .row("  objects nobody asked for, per picture", Table.cell(row.extra(), 2))
                 .row("  pictures with everything right", Table.percent(row.whole()))
                 .row("  negative log-likelihood per token", Table.cell(row.nll(), 3))
                 .row("  passes per picture", Table.cell(row.passes(), 1))
