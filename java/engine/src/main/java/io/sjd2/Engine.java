@@ -11,6 +11,7 @@ import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
 import io.sjd2.model.ModelDescription;
+import io.sjd2.model.ModelFiles;
 import io.sjd2.model.NoiseAdapter;
 import io.sjd2.model.Prompt;
 import io.sjd2.model.Scorer;
@@ -85,7 +86,9 @@ public final class Engine implements AutoCloseable {
             DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
             // Before the model, which takes longer to load.
             pictures = pictures(folder, description, backend, dtype, options.mapping());
-            model = Transformer.load(backend, folder, description, dtype, options.listener());
+            try (ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
+                model = Transformer.load(backend, files, dtype, Transformer.Heads.CODES, options.listener());
+            }
             return new Engine(folder, backend, model, frame, pictures);
         } catch (IOException | RuntimeException | Error e) {
             if (model != null) {

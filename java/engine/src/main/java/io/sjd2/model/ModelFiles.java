@@ -24,7 +24,7 @@ public record ModelFiles(ModelDescription description, TensorSource tensors, @Nu
                 || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
         List<Path> others = safetensors ? List.of() : PytorchSource.find(folder);
         TensorSource tensors = others.isEmpty()
-                ? SafetensorsSource.open(folder)
+                ? SafetensorsSource.open(folder, map)
                 : PytorchSource.open(folder, others, map);
         return new ModelFiles(description, tensors, folder);
     }

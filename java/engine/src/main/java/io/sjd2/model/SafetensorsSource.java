@@ -17,8 +17,8 @@ final class SafetensorsSource implements TensorSource {
         this.files = files;
     }
 
-    static SafetensorsSource open(Path folder) throws IOException {
-        return new SafetensorsSource(folder, SafetensorsFolder.open(folder));
+    static SafetensorsSource open(Path folder, boolean map) throws IOException {
+        return new SafetensorsSource(folder, SafetensorsFolder.open(folder, map));
     }
 
     @Override
