@@ -117,6 +117,12 @@ public final class ImageTokenizers {
                 }
             }
         }
+        if (!places.isEmpty() && !places.getFirst().equals(folder)) {
+            throw new ModelFormatException(
+                    places.getFirst().toString(),
+                    "holds weights without a configuration that says of which image tokeniser",
+                    "put its " + CONFIG + " or " + YAML + " beside them");
+        }
         throw new ModelFormatException(
                 folder.toString(),
                 "holds no image tokeniser that is known, neither itself nor in one of " + PLACES,
