@@ -19,7 +19,8 @@ public class ConvBenchmark extends OperationBenchmark {
         Tensor x = c.random(DType.F32, 1, 1, 1, c.rows(), WIDTH, channels);
         Kernels kernels = c.backend().kernels();
         Tensor packed = c.zeros(c.dtype(), kernels.packedConvElements(channels, channels, 9, c.dtype()));
-        kernels.packConv(packed, c.random(c.dtype(), 1 / Math.sqrt(9.0 * channels), channels, channels, 9), 0, channels);
+        kernels.packConv(
+                packed, c.random(c.dtype(), 1 / Math.sqrt(9.0 * channels), channels, channels, 9), 0, channels);
         Tensor bias = c.random(DType.F32, 1, channels);
         Convolution convolution = Convolution.same(3).activated();
         return () -> kernels.conv(out, null, x, null, null, packed, bias, convolution);

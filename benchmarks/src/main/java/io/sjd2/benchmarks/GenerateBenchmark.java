@@ -73,7 +73,8 @@ public class GenerateBenchmark implements Costed {
         if (!Arrays.equals(image.tokens(), generate(opened, decoder, 7).tokens())) {
             throw new IllegalStateException(decoder + ": the same seed gave two pictures");
         }
-        if (decoder.endsWith("exact") && !Arrays.equals(image.tokens(), generate(opened, "ar", 7).tokens())) {
+        if (decoder.endsWith("exact")
+                && !Arrays.equals(image.tokens(), generate(opened, "ar", 7).tokens())) {
             throw new IllegalStateException(decoder + ": tokens differ from those of ar for the same seed");
         }
     }

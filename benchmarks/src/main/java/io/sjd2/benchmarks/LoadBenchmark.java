@@ -60,7 +60,8 @@ public class LoadBenchmark implements Costed {
             weightBytes = engine.info().weightBytes();
         }
         if (weightBytes <= 0) {
-            throw new IllegalStateException(folder + ": loaded " + weightBytes + " bytes of weights, expected more than none");
+            throw new IllegalStateException(
+                    folder + ": loaded " + weightBytes + " bytes of weights, expected more than none");
         }
     }
 

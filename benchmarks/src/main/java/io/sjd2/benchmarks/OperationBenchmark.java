@@ -101,18 +101,18 @@ public abstract class OperationBenchmark implements Costed {
             error += (got[i] - want[i]) * (got[i] - want[i]);
             norm += want[i] * want[i];
         }
-        double allowed =
-                switch (tensor.dtype()) {
-                    case F32 -> F32_ERROR;
-                    case BF16 -> BF16_ERROR;
-                    default -> 0;
-                };
+        double allowed = switch (tensor.dtype()) {
+            case F32 -> F32_ERROR;
+            case BF16 -> BF16_ERROR;
+            default -> 0;
+        };
         // Written so that NaN fails; an output of zeros means that nothing was computed.
         if (!(Math.sqrt(error) <= allowed * Math.sqrt(norm)) || norm == 0) {
-            throw new IllegalStateException(getClass().getSimpleName() + " on " + opened.backend().name() + ", " + model
-                    + ", " + dtype + ", " + rows + " rows: output " + output + " differs from the reference by "
-                    + Math.sqrt(error / norm) + " of its norm, expected at most " + allowed
-                    + "; a wrong result is not worth timing");
+            throw new IllegalStateException(
+                    getClass().getSimpleName() + " on " + opened.backend().name() + ", " + model
+                            + ", " + dtype + ", " + rows + " rows: output " + output + " differs from the reference by "
+                            + Math.sqrt(error / norm) + " of its norm, expected at most " + allowed
+                            + "; a wrong result is not worth timing");
         }
     }
 

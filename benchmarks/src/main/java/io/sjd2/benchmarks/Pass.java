@@ -60,8 +60,8 @@ final class Pass implements AutoCloseable {
         state.setFloat(0, ImageField.GUIDANCE, batch == 1 ? 1 : 3);
         state.set(0, ImageField.UNCOND, batch - 2);
         state.set(0, ImageField.COND, batch - 1);
-        this.window = WindowState.allocate(
-                this.backend, arena, 1, rows, length, shape.codes, shape.hidden, false, false);
+        this.window =
+                WindowState.allocate(this.backend, arena, 1, rows, length, shape.codes, shape.hidden, false, false);
         this.embeddings = forward.embeddings(0);
         this.input = this.backend.allocate(arena, DType.F32, 1, rows, shape.hidden);
         this.logits = this.backend.allocate(arena, DType.F32, batch, rows, shape.codes);
@@ -88,7 +88,8 @@ final class Pass implements AutoCloseable {
         backend.synchronize();
     }
 
-    /// A whole iteration of the decode loop: drafts to inputs, the model, targets, verification, and what the host reads.
+    /// A whole iteration of the decode loop: drafts to inputs, the model, targets, verification, and what the host
+    /// reads.
     void step() {
         place();
         kernels.windowInput(input, window, embeddings, state);
@@ -125,8 +126,7 @@ final class Pass implements AutoCloseable {
         int kvLen = PROMPT + (shape.grid * shape.grid - rows) / 2;
         double cache = 2.0 * layers * batch * (kvLen + rows) * width;
         double attention = 4.0 * layers * batch * rows * width * (kvLen + (rows + 1) / 2.0);
-        return Cost.of(
-                dtype.bytes() * (weights + cache), 2.0 * batch * rows * weights + attention, dtype, rows);
+        return Cost.of(dtype.bytes() * (weights + cache), 2.0 * batch * rows * weights + attention, dtype, rows);
     }
 
     @Override

@@ -83,7 +83,8 @@ public abstract class PassBenchmark implements Costed {
         opened = new Pass(backend, threads, Shape.of(model), depth(), type(), rows, batch);
         opened.step();
         if (opened.accepted() < 1) {
-            throw new IllegalStateException("a step on " + backend + " committed nothing, expected at least one position");
+            throw new IllegalStateException(
+                    "a step on " + backend + " committed nothing, expected at least one position");
         }
     }
 
@@ -108,7 +109,8 @@ public abstract class PassBenchmark implements Costed {
         // Written so that NaN fails.
         if (!(Math.sqrt(error) <= allowed * Math.sqrt(norm)) || norm == 0) {
             throw new IllegalStateException(getClass().getSimpleName() + " on " + backend + ", " + model + ", " + dtype
-                    + ": logits differ from the reference by " + Math.sqrt(error / norm) + " of their norm, expected at most "
+                    + ": logits differ from the reference by " + Math.sqrt(error / norm)
+                    + " of their norm, expected at most "
                     + allowed + "; a wrong result is not worth timing");
         }
     }

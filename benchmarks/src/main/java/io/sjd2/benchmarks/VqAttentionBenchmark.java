@@ -23,7 +23,6 @@ public class VqAttentionBenchmark extends OperationBenchmark {
 
     @Override
     public Cost cost() {
-        return Cost.of(
-                4.0 * 4 * POSITIONS * channels, 4.0 * POSITIONS * POSITIONS * channels, type(), POSITIONS);
+        return Cost.of(4.0 * 4 * POSITIONS * channels, 4.0 * POSITIONS * POSITIONS * channels, type(), POSITIONS);
     }
 }

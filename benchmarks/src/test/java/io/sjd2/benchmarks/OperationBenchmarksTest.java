@@ -36,13 +36,14 @@ class OperationBenchmarksTest {
             WindowInputBenchmark::new);
 
     static Stream<OperationBenchmark> tiny() {
-        return ALL.stream().flatMap(maker -> Stream.of("f32", "bf16").map(dtype -> {
-            OperationBenchmark benchmark = maker.get();
-            benchmark.model = "tiny";
-            benchmark.dtype = dtype;
-            benchmark.rows = 5;
-            return benchmark;
-        }));
+        return ALL.stream()
+                .flatMap(maker -> Stream.of("f32", "bf16").map(dtype -> {
+                    OperationBenchmark benchmark = maker.get();
+                    benchmark.model = "tiny";
+                    benchmark.dtype = dtype;
+                    benchmark.rows = 5;
+                    return benchmark;
+                }));
     }
 
     @ParameterizedTest

@@ -9,7 +9,6 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
-import java.util.concurrent.CancellationException;
 import java.util.function.ToIntFunction;
 import org.jspecify.annotations.Nullable;
 
@@ -237,7 +236,8 @@ public final class Comparison {
         return new Row(
                 entry.decoder(),
                 first.window(),
-                entry.window() == GenerationRequest.AUTO_WINDOW && !entry.decoder().equals(BASELINE),
+                entry.window() == GenerationRequest.AUTO_WINDOW
+                        && !entry.decoder().equals(BASELINE),
                 first.levels(),
                 n,
                 Estimate.mean(passes),

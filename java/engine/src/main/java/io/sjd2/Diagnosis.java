@@ -37,10 +37,10 @@ public record Diagnosis(String java, String system, int cores, long memory, List
             backends.add(new BackendFinding(
                     report.name(), report.available(), report.chosen(), report.detail(), report.reason()));
         }
-        long memory = ManagementFactory.getOperatingSystemMXBean()
-                        instanceof com.sun.management.OperatingSystemMXBean system
-                ? system.getTotalMemorySize()
-                : 0;
+        long memory =
+                ManagementFactory.getOperatingSystemMXBean() instanceof com.sun.management.OperatingSystemMXBean system
+                        ? system.getTotalMemorySize()
+                        : 0;
         return new Diagnosis(
                 Runtime.version() + " from " + System.getProperty("java.vendor") + " at "
                         + System.getProperty("java.home"),

@@ -33,7 +33,6 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
-import org.jspecify.annotations.Nullable;
 
 /// An open model: prompts in, pictures out.
 ///
@@ -41,7 +40,8 @@ import org.jspecify.annotations.Nullable;
 ///
 /// ```java
 /// try (Engine engine = Engine.open(Path.of("models/demo"), EngineOptions.defaults())) {
-///     GeneratedImage picture = engine.generate(GenerationRequest.of("a red circle"), GenerationListener.NONE).getFirst();
+///     GeneratedImage picture = engine.generate(GenerationRequest.of("a red circle"),
+/// GenerationListener.NONE).getFirst();
 /// }
 /// ```
 public final class Engine implements AutoCloseable {
@@ -110,8 +110,8 @@ public final class Engine implements AutoCloseable {
             // A codec of a single size says so here.
             pictures.withGrid(grid.height(), grid.width(), VqListener.NONE);
             if (pictures.codes() != description.codes()) {
-                throw new IllegalArgumentException("the image tokeniser has " + pictures.codes() + " codes, the model "
-                        + description.codes());
+                throw new IllegalArgumentException(
+                        "the image tokeniser has " + pictures.codes() + " codes, the model " + description.codes());
             }
             return pictures;
         } catch (IllegalArgumentException e) {
@@ -179,7 +179,8 @@ public final class Engine implements AutoCloseable {
     ///
     /// @param listener  told after every pass; may cancel
     /// @return the pictures in order
-    /// @throws IllegalArgumentException if a setting is out of range or does not fit the model, or the prompt is too long
+    /// @throws IllegalArgumentException if a setting is out of range or does not fit the model, or the prompt is too
+    /// long
     /// @throws CancellationException if the listener cancels
     /// @throws io.sjd2.decode.UnusableLogitsException if the model computes NaN
     public List<GeneratedImage> generate(GenerationRequest request, GenerationListener listener) {
@@ -207,7 +208,8 @@ public final class Engine implements AutoCloseable {
         }
     }
 
-    /// Log-probability in nats of every token of a picture under the model at temperature 1, without filters and guidance.
+    /// Log-probability in nats of every token of a picture under the model at temperature 1, without filters and
+    /// guidance.
     ///
     /// @param codes  rows of the grid, as in {@link GeneratedImage#codes}
     /// @return `[height * width]`
@@ -221,9 +223,10 @@ public final class Engine implements AutoCloseable {
         try {
             requireOpen();
             Grid grid = new Grid(codes.length, codes[0].length);
-            GenerationRequest request = new GenerationRequest(
-                    prompt, rawPrompt, 1, 0, null, null, 1, null, null, null, null, null);
-            Prompt conditional = frame.of(request, grid, model.conditions(), promptRoom(grid)).conditional();
+            GenerationRequest request =
+                    new GenerationRequest(prompt, rawPrompt, 1, 0, null, null, 1, null, null, null, null, null);
+            Prompt conditional = frame.of(request, grid, model.conditions(), promptRoom(grid))
+                    .conditional();
             float[] scores = new Scorer(model).score(conditional, grid, flat);
             double[] out = new double[scores.length];
             for (int i = 0; i < out.length; i++) {
@@ -351,7 +354,9 @@ public final class Engine implements AutoCloseable {
                 sequences.add(new DecodeRequest.Image(request.seed(), first + i, cond, guided ? cond + 1 : -1));
             }
             int capacity = prompts.longest() + length;
-            int[] forced = model.description().picture().forced(grid, model.description().codes());
+            int[] forced = model.description()
+                    .picture()
+                    .forced(grid, model.description().codes());
             long start = System.nanoTime();
             try (TransformerForward forward = new TransformerForward(model, batch.size(), window, capacity)) {
                 forward.prefill(batch);
@@ -366,8 +371,8 @@ public final class Engine implements AutoCloseable {
                 finishedPasses += result.statistics().iterations();
                 List<GeneratedImage> images = new ArrayList<>(count);
                 for (int i = 0; i < count; i++) {
-                    GeneratedImage image = image(
-                            first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
+                    GeneratedImage image =
+                            image(first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
                     images.add(image);
                     listener.finished(image);
                 }
@@ -384,13 +389,13 @@ public final class Engine implements AutoCloseable {
             return !listener.cancelled();
         }
 
-        private GeneratedImage image(
-                int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
+        private GeneratedImage image(int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
             ModelDescription d = model.description();
             int[] local = result.tokens()[slot];
             int[] codes = d.picture().codes(local, grid);
             long start = System.nanoTime();
-            RgbImage image = pictures.withGrid(grid.height(), grid.width(), VqListener.NONE).decode(codes);
+            RgbImage image = pictures.withGrid(grid.height(), grid.width(), VqListener.NONE)
+                    .decode(codes);
             double imageSeconds = (System.nanoTime() - start) * 1e-9;
             int[] tokens = Arrays.stream(local).map(d::token).toArray();
             int[][] rows = new int[grid.height()][grid.width()];

@@ -34,6 +34,7 @@ public record Fidelity(int objects, int colorAndPlace, int shape, int size, int 
             shaped += finding.found() && finding.shapeOk() ? 1 : 0;
             sized += finding.found() && finding.sizeOk() ? 1 : 0;
         }
-        return Optional.of(new Fidelity(named, placed, shaped, sized, report.extra().size(), report.allHold()));
+        return Optional.of(
+                new Fidelity(named, placed, shaped, sized, report.extra().size(), report.allHold()));
     }
 }

@@ -9,7 +9,8 @@ import org.jspecify.annotations.Nullable;
 /// @param rawPrompt    whether `prompt` already has the model's frame
 /// @param images       pictures to make; picture `i` depends on (`seed`, `i`) alone
 /// @param seed         any 64-bit number
-/// @param decoder      one of `ar, jacobi, sjd, sjd-mc, sjd-gs, exact, sjd2, sjd2-mc, sjd2-gs, sjd2-exact`; null: `sjd2-mc`
+/// @param decoder      one of `ar, jacobi, sjd, sjd-mc, sjd-gs, exact, sjd2, sjd2-mc, sjd2-gs, sjd2-exact`; null:
+/// `sjd2-mc`
 ///                     where the model is fine-tuned for it, else `sjd-mc`
 /// @param sampler      how `ar` draws: `gumbel` or `inverse-cdf`; null: `gumbel`
 /// @param window       positions refined per pass; 0: auto
@@ -50,7 +51,8 @@ public record GenerationRequest(
 
         public Target {
             if ((width == null) != (height == null)) {
-                throw new IllegalArgumentException("size has width " + width + " and height " + height + ", expected both");
+                throw new IllegalArgumentException(
+                        "size has width " + width + " and height " + height + ", expected both");
             }
             if (width != null && (width < 1 || height < 1 || width > 65_536 || height > 65_536)) {
                 throw new IllegalArgumentException(
@@ -130,47 +132,143 @@ public record GenerationRequest(
 
     /// One picture of `prompt` with every default and seed 0.
     public static GenerationRequest of(String prompt) {
-        return new GenerationRequest(
-                prompt, false, 1, 0, null, null, AUTO_WINDOW, null, null, null, null, null);
+        return new GenerationRequest(prompt, false, 1, 0, null, null, AUTO_WINDOW, null, null, null, null, null);
     }
 
     public GenerationRequest withSeed(long value) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, value, decoder, sampler, window, levels, guidance, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                images,
+                value,
+                decoder,
+                sampler,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
     public GenerationRequest withImages(int count) {
         return new GenerationRequest(
-                prompt, rawPrompt, count, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                count,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
     public GenerationRequest withDecoder(@Nullable String name) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, name, sampler, window, levels, guidance, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                name,
+                sampler,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
     public GenerationRequest withWindow(int rows) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, rows, levels, guidance, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                rows,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
     public GenerationRequest withGuidance(@Nullable Double scale) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, scale, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                scale,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
-    public GenerationRequest withSampling(@Nullable Double newTemperature, @Nullable Integer newTopK, @Nullable Double newTopP) {
+    public GenerationRequest withSampling(
+            @Nullable Double newTemperature, @Nullable Integer newTopK, @Nullable Double newTopP) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, newTemperature, newTopK, newTopP, target);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                guidance,
+                newTemperature,
+                newTopK,
+                newTopP,
+                target);
     }
 
     public GenerationRequest withSampler(@Nullable String name) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, name, window, levels, guidance, temperature, topK, topP, target);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                name,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
     }
 
     public GenerationRequest withTarget(Target value) {
         return new GenerationRequest(
-                prompt, rawPrompt, images, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP, value);
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                value);
     }
 }

@@ -47,6 +47,5 @@ public record ModelInfo(
         Defaults defaults) {
 
     /// Settings of a model's `generation_config.json`, or the engine's own.
-    public record Defaults(
-            String decoder, int levels, double guidance, double temperature, int topK, double topP) {}
+    public record Defaults(String decoder, int levels, double guidance, double temperature, int topK, double topP) {}
 }

@@ -79,12 +79,12 @@ final class PromptFrame {
             throw new IllegalArgumentException("a negative prompt is given, this model takes none");
         }
         return switch (request.condition()) {
-            case Condition.Label(int label) -> {
+            case Condition.Label label -> {
                 int classes = conditions.shape().classes();
-                yield new Pair(conditions.label(label), conditions.label(classes));
+                yield new Pair(conditions.label(label.label()), conditions.label(classes));
             }
-            case Condition.Caption(float[] features, boolean[] mask) -> {
-                Condition.Caption whole = padded(features, mask, conditions.shape());
+            case Condition.Caption caption -> {
+                Condition.Caption whole = padded(caption.features(), caption.mask(), conditions.shape());
                 yield new Pair(conditions.caption(whole.features(), whole.mask()), conditions.noCaption(whole.mask()));
             }
             case null ->
@@ -150,12 +150,13 @@ final class PromptFrame {
         return ids;
     }
 
-    /// Completes a text: what the frame has and the text does not is put around it, so that a text that is already whole
+    /// Completes a text: what the frame has and the text does not is put around it, so that a text that is already
+    /// whole
     /// stays as it is.
     private int[] framed(PromptFormat format, String text, Grid grid) {
         String start = format.startOf(grid, description.picture());
-        String whole = (text.startsWith(format.begin()) ? "" : format.begin()) + text
-                + (text.endsWith(start) ? "" : start);
+        String whole =
+                (text.startsWith(format.begin()) ? "" : format.begin()) + text + (text.endsWith(start) ? "" : start);
         int[] ids = tokenizer().encode(whole, true);
         int begin = format.beginToken();
         if (begin < 0) {
@@ -194,8 +195,9 @@ final class PromptFrame {
     private int[] padded(PromptFormat format, int[] conditional) {
         int pad = tokenizer().idOf(format.pad());
         if (pad < 0) {
-            throw new IllegalArgumentException("the tokeniser has no token " + format.pad()
-                    + ", which stands for the prompt in the sequence without it; use guidance 1 or give a negative prompt");
+            throw new IllegalArgumentException(
+                    "the tokeniser has no token " + format.pad()
+                            + ", which stands for the prompt in the sequence without it; use guidance 1 or give a negative prompt");
         }
         int[] ids = conditional.clone();
         if (ids.length > 2) {

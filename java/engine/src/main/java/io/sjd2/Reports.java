@@ -9,7 +9,8 @@ import java.util.Map;
 public final class Reports {
     private Reports() {}
 
-    /// A picture: `prompt, seed, index, decoder, window, auto_window, levels, passes, tokens, step_compression, seconds,
+    /// A picture: `prompt, seed, index, decoder, window, auto_window, levels, passes, tokens, step_compression,
+    /// seconds,
     /// ms_per_pass, prefill_seconds, decode_seconds, image_seconds, image`.
     ///
     /// @param autoWindow whether the engine chose the window

@@ -143,7 +143,8 @@ public final class Training {
                     .withSteps(all, warmup, decay)
                     .withBatch(or(batch, d.batch()), or(microBatch, Math.min(d.microBatch(), or(batch, d.batch()))))
                     .withLearningRate(rate)
-                    .withOptimizer(optimizer == null ? d.optimizer() : constant(OptimizerKind.class, "optimizer", optimizer))
+                    .withOptimizer(
+                            optimizer == null ? d.optimizer() : constant(OptimizerKind.class, "optimizer", optimizer))
                     .withEma(or(emaDecay, d.emaDecay()))
                     .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
                     .withThinning(thinning == null ? d.thinning() : thinning)
@@ -217,18 +218,14 @@ public final class Training {
     ///
     /// @param steps           steps in all
     /// @param loss            of the last step, nats per image token; NaN if the checkpoint was already complete
-    /// @param heldOutLoss     of clean held-out examples with the weights written, nats per image token; NaN if the data
+    /// @param heldOutLoss     of clean held-out examples with the weights written, nats per image token; NaN if the
+    /// data
     ///                        were too few to hold any out
     /// @param imagesPerSecond at the end
     /// @param seconds         of this run
     /// @param folder          the model
     public record Result(
-            long steps,
-            double loss,
-            double heldOutLoss,
-            double imagesPerSecond,
-            double seconds,
-            Path folder) {
+            long steps, double loss, double heldOutLoss, double imagesPerSecond, double seconds, Path folder) {
         /// As JSON.
         public Map<String, Object> toJson() {
             Map<String, Object> json = new LinkedHashMap<>();
@@ -244,7 +241,8 @@ public final class Training {
 
     /// Trains a model from nothing.
     ///
-    /// @param tokenizer folder of the image tokeniser to use; null: the one in `out` if there is one, else one trained first
+    /// @param tokenizer folder of the image tokeniser to use; null: the one in `out` if there is one, else one trained
+    /// first
     /// @param out       folder that the model is written to
     /// @throws IllegalArgumentException if settings do not fit each other
     /// @throws CancellationException if the listener ends the run; the checkpoint holds what was reached
@@ -453,8 +451,7 @@ public final class Training {
                         last[0] == null ? Double.NaN : last[0].loss(),
                         heldOut.size() == 0
                                 ? Double.NaN
-                                : trainer.evaluate(
-                                        heldOut, (int) Math.min(HELD_OUT, heldOut.size()), run.average()),
+                                : trainer.evaluate(heldOut, (int) Math.min(HELD_OUT, heldOut.size()), run.average()),
                         last[0] == null ? 0 : last[0].imagesPerSecond(),
                         (System.nanoTime() - start) * 1e-9,
                         out);

@@ -34,7 +34,8 @@ import org.jspecify.annotations.Nullable;
 
 /// Chooses windows for `auto` and remembers what it measured.
 ///
-/// The curve ms(W) is measured once per model, backend, thread count and kind of decoder and kept in a file of the user's
+/// The curve ms(W) is measured once per model, backend, thread count and kind of decoder and kept in a file of the
+/// user's
 /// cache, so that a seed gives the same picture again: a second measurement could tip the choice.
 final class WindowPlans {
     private static final Logger LOG = System.getLogger(WindowPlans.class.getName());
@@ -57,10 +58,9 @@ final class WindowPlans {
         int length = model.description().imageLength();
         PassCurve curve = curve(decoder, guided, images);
         AcceptanceModel acceptance = acceptance(decoder);
-        WindowPlanner.Plan best =
-                decoder.sequential()
-                        ? new WindowPlanner.Plan(1, 1, curve.millis(1))
-                        : WindowPlanner.plan(curve, acceptance, length);
+        WindowPlanner.Plan best = decoder.sequential()
+                ? new WindowPlanner.Plan(1, 1, curve.millis(1))
+                : WindowPlanner.plan(curve, acceptance, length);
         int[] windows = curve.windows();
         double[] sizes = new double[windows.length];
         double[] millis = new double[windows.length];
@@ -110,8 +110,7 @@ final class WindowPlans {
         int[] forced = model.description()
                 .picture()
                 .forced(model.description().grid(), model.description().codes());
-        Prompt prompt =
-                filler.apply(Math.clamp(model.config().maxPositions() - length, 1, PROMPT_TOKENS));
+        Prompt prompt = filler.apply(Math.clamp(model.config().maxPositions() - length, 1, PROMPT_TOKENS));
         List<Prompt> prompts = new ArrayList<>();
         List<DecodeRequest.Image> sequences = new ArrayList<>();
         for (int i = 0; i < images; i++) {
@@ -125,7 +124,9 @@ final class WindowPlans {
         Map<Integer, Double> points = new TreeMap<>();
         DecodeOptions options = new DecodeOptions(
                 decoder.sequential() ? DecoderSpec.EXACT : decoder,
-                SamplingOptions.PLAIN.withGuidance(guided ? 3 : 1).withTopK(Math.min(100, model.description().codes())),
+                SamplingOptions.PLAIN
+                        .withGuidance(guided ? 3 : 1)
+                        .withTopK(Math.min(100, model.description().codes())),
                 1);
         for (int window : windows) {
             // Each window gets a forward pass of its own: views of a wider one would cost more than a decode does.
@@ -184,9 +185,7 @@ final class WindowPlans {
             return Path.of(configured);
         }
         String xdg = System.getenv("XDG_CACHE_HOME");
-        Path base = xdg != null && !xdg.isBlank()
-                ? Path.of(xdg)
-                : Path.of(System.getProperty("user.home"), ".cache");
+        Path base = xdg != null && !xdg.isBlank() ? Path.of(xdg) : Path.of(System.getProperty("user.home"), ".cache");
         return base.resolve("sjd2");
     }
 

@@ -17,7 +17,8 @@ import org.junit.jupiter.params.provider.CsvSource;
 
 /// Whole pictures of the demo model on `cuda-emulated`, beside those of the CPU.
 class CudaGenerationTest {
-    private static final GenerationRequest REQUEST = GenerationRequest.of("a large red circle above a small blue square")
+    private static final GenerationRequest REQUEST = GenerationRequest.of(
+                    "a large red circle above a small blue square")
             .withSeed(5)
             .withImages(2);
 

@@ -53,21 +53,27 @@ class EngineTest {
     }
 
     static Stream<Arguments> exactCases() {
-        return Stream.of(DType.F32, DType.BF16).flatMap(dtype -> Stream.of(1.0, 3.0)
-                .flatMap(guidance -> Stream.of("exact", "sjd2-exact")
-                        .flatMap(decoder -> Stream.of(2, 16, 64)
-                                .map(window -> Arguments.of(dtype, guidance, decoder, window)))));
+        return Stream.of(DType.F32, DType.BF16)
+                .flatMap(dtype -> Stream.of(1.0, 3.0)
+                        .flatMap(guidance -> Stream.of("exact", "sjd2-exact")
+                                .flatMap(decoder -> Stream.of(2, 16, 64)
+                                        .map(window -> Arguments.of(dtype, guidance, decoder, window)))));
     }
 
     @ParameterizedTest
     @MethodSource("exactCases")
     void exactDecodersGiveTheTokensOfAutoregression(DType dtype, double guidance, String decoder, int window) {
-        GenerationRequest request = GenerationRequest.of(PROMPT).withGuidance(guidance).withImages(3).withSeed(11);
+        GenerationRequest request = GenerationRequest.of(PROMPT)
+                .withGuidance(guidance)
+                .withImages(3)
+                .withSeed(11);
         List<GeneratedImage> expected = engine(dtype).generate(request.withDecoder("ar"), GenerationListener.NONE);
-        List<GeneratedImage> actual = engine(dtype)
-                .generate(request.withDecoder(decoder).withWindow(window), GenerationListener.NONE);
+        List<GeneratedImage> actual =
+                engine(dtype).generate(request.withDecoder(decoder).withWindow(window), GenerationListener.NONE);
         for (int i = 0; i < expected.size(); i++) {
-            assertThat(actual.get(i).tokens()).as("picture %d", i).containsExactly(expected.get(i).tokens());
+            assertThat(actual.get(i).tokens())
+                    .as("picture %d", i)
+                    .containsExactly(expected.get(i).tokens());
             // Two rows leave a slot no pass to lose its noise in, so sjd2-exact may need as many passes as ar there.
             assertThat(actual.get(i).statistics().passes()).isLessThan(window < 16 ? 257 : 256);
         }

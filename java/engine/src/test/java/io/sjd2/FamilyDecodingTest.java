@@ -89,7 +89,10 @@ class FamilyDecodingTest {
         GenerationRequest request = new GenerationRequest(
                         e2e.get("prompt").string(), true, 1, 0, null, null, 0, null, null, null, null, null)
                 .withTarget(new GenerationRequest.Target(
-                        null, null, e2e.has("negative_prompt") ? e2e.get("negative_prompt").string() : null, null));
+                        null,
+                        null,
+                        e2e.has("negative_prompt") ? e2e.get("negative_prompt").string() : null,
+                        null));
         PromptFrame.Pair pair = frame.of(request, grid, null, 400);
         return new Picture(f, grid, List.of(pair.conditional(), pair.unconditional()));
     }
@@ -147,7 +150,9 @@ class FamilyDecodingTest {
         DecodeOptions options = new DecodeOptions(DecoderSpec.AR, greedy(1), 1);
         assertThat(run(f, prompt, expected.length, null, options, 0)).containsExactly(expected);
         if (!f.description.imageTable()) {
-            assertThat(Arrays.stream(f.ints("gen", "greedy.allowed_ids")).sorted().toArray())
+            assertThat(Arrays.stream(f.ints("gen", "greedy.allowed_ids"))
+                            .sorted()
+                            .toArray())
                     .containsExactly(IntStream.range(0, f.description.codes())
                             .map(f.description::token)
                             .sorted()

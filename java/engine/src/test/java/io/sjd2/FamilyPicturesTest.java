@@ -60,7 +60,9 @@ class FamilyPicturesTest {
     }
 
     private static Json golden(String name) throws IOException {
-        for (Json each : Json.read(LmFixture.folder(name).resolve("golden/golden.json")).get("cases").items()) {
+        for (Json each : Json.read(LmFixture.folder(name).resolve("golden/golden.json"))
+                .get("cases")
+                .items()) {
             if (each.get("name").string().equals("e2e")) {
                 return each;
             }
@@ -87,16 +89,21 @@ class FamilyPicturesTest {
         Json golden = golden(name);
         List<Json> grid = golden.get("grid").items();
         String file = name.startsWith("llamagen") ? "lm" : "gen";
-        try (SafetensorsFile goldens = SafetensorsFile.open(
-                        LmFixture.folder(name).resolve("golden/" + file + ".safetensors"));
+        try (SafetensorsFile goldens =
+                        SafetensorsFile.open(LmFixture.folder(name).resolve("golden/" + file + ".safetensors"));
                 Engine engine = Engine.open(
                         model,
-                        EngineOptions.defaults().withBackend(backend).withDtype(DType.F32).withThreads(2))) {
+                        EngineOptions.defaults()
+                                .withBackend(backend)
+                                .withDtype(DType.F32)
+                                .withThreads(2))) {
             int pixels = engine.info().imageWidth() / engine.info().gridWidth();
             GenerationRequest.Target target = new GenerationRequest.Target(
                     grid.get(1).int32() * pixels,
                     grid.get(0).int32() * pixels,
-                    golden.has("negative_prompt") ? golden.get("negative_prompt").string() : null,
+                    golden.has("negative_prompt")
+                            ? golden.get("negative_prompt").string()
+                            : null,
                     condition(goldens));
             GenerationRequest request = new GenerationRequest(
                     golden.has("prompt") ? golden.get("prompt").string() : "",
@@ -112,8 +119,10 @@ class FamilyPicturesTest {
                     1,
                     null,
                     target);
-            GeneratedImage made = engine.generate(request, GenerationListener.NONE).getFirst();
-            int[] codes = Arrays.stream(made.codes()).flatMapToInt(Arrays::stream).toArray();
+            GeneratedImage made =
+                    engine.generate(request, GenerationListener.NONE).getFirst();
+            int[] codes =
+                    Arrays.stream(made.codes()).flatMapToInt(Arrays::stream).toArray();
             assertThat(codes).containsExactly(goldens.tensor("e2e.codes").toInts());
             assertSamePicture(goldens.tensor("e2e.image").toFloats(), made.image(), name.startsWith("llamagen"));
         }

@@ -23,8 +23,8 @@ class FidelityTest {
         for (int i = 0; i < SCENES; i++) {
             Scene scene = generator.scene(i);
             Fidelity own = Fidelity.of(scene.image(), scene.caption()).orElseThrow();
-            Fidelity other =
-                    Fidelity.of(generator.scene(i + SCENES).image(), scene.caption()).orElseThrow();
+            Fidelity other = Fidelity.of(generator.scene(i + SCENES).image(), scene.caption())
+                    .orElseThrow();
             assertThat(own.objects()).isEqualTo(scene.objects().size());
             objects += own.objects();
             right += own.colorAndPlace();
@@ -40,16 +40,19 @@ class FidelityTest {
         assertThat(Fidelity.of(picture, "a sunset over the sea")).isEmpty();
         assertThat(Fidelity.of(picture, "a star and ".repeat(7))).isEmpty();
         assertThat(Fidelity.of(RgbImage.blank(32, 32), "a star")).isEmpty();
-        assertThat(Fidelity.of(picture, "a red star").orElseThrow())
-                .isEqualTo(new Fidelity(1, 0, 0, 0, 0, false));
+        assertThat(Fidelity.of(picture, "a red star").orElseThrow()).isEqualTo(new Fidelity(1, 0, 0, 0, 0, false));
     }
 
     @Test
     void countsObjectsNobodyAskedFor() {
         Scene scene = new SceneGenerator(7, SceneGenerator.Split.TRAIN)
-                .distinct(50).stream().filter(s -> s.objects().size() == 3).findFirst().orElseThrow();
+                .distinct(50).stream()
+                        .filter(s -> s.objects().size() == 3)
+                        .findFirst()
+                        .orElseThrow();
         String one = Caption.parse(scene.caption()).objects().getFirst().phrase();
-        assertThat(Fidelity.of(scene.image(), scene.caption()).orElseThrow().extra()).isZero();
+        assertThat(Fidelity.of(scene.image(), scene.caption()).orElseThrow().extra())
+                .isZero();
         assertThat(Fidelity.of(scene.image(), one).orElseThrow().extra()).isEqualTo(2);
     }
 

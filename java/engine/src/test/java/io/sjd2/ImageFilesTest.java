@@ -53,7 +53,8 @@ class ImageFilesTest {
     void tokensFileHoldsForcedTokensAndTheGrid() throws IOException {
         Path file = folder.resolve("t.json");
         ImageFiles.writeTokens(file, IMAGE);
-        assertThat(Files.readString(file).strip()).isEqualTo("{\"tokens\":[100,101,9,102,103,9],\"codes\":[[0,1],[2,3]]}");
+        assertThat(Files.readString(file).strip())
+                .isEqualTo("{\"tokens\":[100,101,9,102,103,9],\"codes\":[[0,1],[2,3]]}");
     }
 
     @Test

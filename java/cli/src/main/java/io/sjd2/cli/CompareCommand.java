@@ -59,8 +59,9 @@ final class CompareCommand implements Callable<Integer> {
             split = ",",
             completionCandidates = DecodingOptions.Decoders.class,
             converter = DecodingOptions.DecoderConverter.class,
-            description = "Names with commas between, of ${COMPLETION-CANDIDATES}. Default: ar,sjd,sjd-mc, and sjd2,sjd2-mc"
-                    + " where the model is fine-tuned for them.")
+            description =
+                    "Names with commas between, of ${COMPLETION-CANDIDATES}. Default: ar,sjd,sjd-mc, and sjd2,sjd2-mc"
+                            + " where the model is fine-tuned for them.")
     private List<String> decoders = new ArrayList<>();
 
     @Option(
@@ -81,8 +82,8 @@ final class CompareCommand implements Callable<Integer> {
     @Option(
             names = {"-o", "--sheet", "--out"},
             paramLabel = "FILE",
-            description = "Contact sheet, a row per prompt (the first " + SHEET_ROWS + "), a column per decoder. Default: a"
-                    + " name of its own in the current folder.")
+            description = "Contact sheet, a row per prompt (the first " + SHEET_ROWS
+                    + "), a column per decoder. Default: a" + " name of its own in the current folder.")
     private @Nullable Path sheet;
 
     @Option(names = "--no-sheet", description = "Make no contact sheet.")
@@ -172,9 +173,10 @@ final class CompareCommand implements Callable<Integer> {
         RgbImage image = comparison.contactSheet(SHEET_ROWS, SHEET_SCALE);
         Map<String, String> text = Map.of(
                 "Title",
-                "Columns: " + comparison.rows().stream()
-                        .map(row -> row.decoder() + " at window " + row.window())
-                        .collect(Collectors.joining(", ")),
+                "Columns: "
+                        + comparison.rows().stream()
+                                .map(row -> row.decoder() + " at window " + row.window())
+                                .collect(Collectors.joining(", ")),
                 "Description",
                 "Rows: " + comparison.prompts().stream().limit(SHEET_ROWS).collect(Collectors.joining("\n")));
         if (sheet != null) {
@@ -186,7 +188,16 @@ final class CompareCommand implements Callable<Integer> {
 
     private void print(Comparison comparison) {
         Table table = new Table(
-                "decoder", "window", "passes", "compression", "ms/pass", "seconds", "conversion", "nll", "fidelity", "shapes");
+                "decoder",
+                "window",
+                "passes",
+                "compression",
+                "ms/pass",
+                "seconds",
+                "conversion",
+                "nll",
+                "fidelity",
+                "shapes");
         for (Comparison.Row row : comparison.rows()) {
             table.row(
                     row.decoder(),
@@ -202,7 +213,8 @@ final class CompareCommand implements Callable<Integer> {
         }
         table.print(console.out());
         console.out()
-                .println(comparison.prompts().size() + " pictures each; ± is half a 95 % interval; fidelity: objects with"
+                .println(comparison.prompts().size()
+                        + " pictures each; ± is half a 95 % interval; fidelity: objects with"
                         + " the right colour and place, shapes: with the right shape");
     }
 }

@@ -50,7 +50,9 @@ final class Console {
 
     /// Shows how far a task has come until it is closed.
     Progress progress(String task, long total, String unit) {
-        return quiet ? Progress.SILENT : columns > 0 ? Progress.bar(err, columns, task, total, unit) : Progress.lines(err, task, unit);
+        return quiet
+                ? Progress.SILENT
+                : columns > 0 ? Progress.bar(err, columns, task, total, unit) : Progress.lines(err, task, unit);
     }
 
     /// From another thread: ends the run at the next opportunity.

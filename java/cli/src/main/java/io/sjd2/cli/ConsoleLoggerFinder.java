@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
 
 /// Brings what the engine logs to standard error in the form of everything else there, without loading `java.logging`.
 ///
-/// The system property `sjd2.log` names the lowest level shown: `debug`, `info` (the default), `warning`, `error`, `off`.
+/// The system property `sjd2.log` names the lowest level shown: `debug`, `info` (the default), `warning`, `error`,
+/// `off`.
 public final class ConsoleLoggerFinder extends System.LoggerFinder {
     private static volatile System.Logger.Level lowest = level(System.getProperty("sjd2.log", "info"));
 

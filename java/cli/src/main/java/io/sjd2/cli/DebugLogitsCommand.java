@@ -1,6 +1,5 @@
 package io.sjd2.cli;
 
-import io.sjd2.debug.DebugLogits;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.List;
@@ -46,7 +45,8 @@ final class DebugLogitsCommand implements Callable<Integer> {
             names = "--chunks",
             paramLabel = "N,N",
             split = ",",
-            description = "Feed so many rows at a time over the cache; what is left is one piece more. Default: all at once.")
+            description =
+                    "Feed so many rows at a time over the cache; what is left is one piece more. Default: all at once.")
     private List<Integer> chunks = List.of();
 
     @Mixin

@@ -32,7 +32,11 @@ final class DebugTokenizeCommand implements Callable<Integer> {
     @Option(names = "--in", paramLabel = "FILE", required = true, description = "JSON list of texts.")
     private Path in = Path.of("");
 
-    @Option(names = "--out", paramLabel = "FILE", required = true, description = "JSON to write, replaced if it exists.")
+    @Option(
+            names = "--out",
+            paramLabel = "FILE",
+            required = true,
+            description = "JSON to write, replaced if it exists.")
     private Path out = Path.of("");
 
     @Mixin

@@ -11,8 +11,8 @@ import picocli.CommandLine.TypeConversionException;
 
 /// How to draw from the model: what every command that makes pictures takes.
 final class DecodingOptions {
-    private static final List<String> DECODERS = List.of(
-            "ar", "jacobi", "sjd", "sjd-mc", "sjd-gs", "exact", "sjd2", "sjd2-mc", "sjd2-gs", "sjd2-exact");
+    private static final List<String> DECODERS =
+            List.of("ar", "jacobi", "sjd", "sjd-mc", "sjd-gs", "exact", "sjd2", "sjd2-mc", "sjd2-gs", "sjd2-exact");
     private static final int WIDEST = 65_536;
 
     /// Words that `--decoder` takes.
@@ -28,7 +28,8 @@ final class DecodingOptions {
         @Override
         public String convert(String text) {
             if (!DECODERS.contains(text)) {
-                throw new TypeConversionException("\"" + text + "\" is no decoder: expected one of " + String.join(", ", DECODERS));
+                throw new TypeConversionException(
+                        "\"" + text + "\" is no decoder: expected one of " + String.join(", ", DECODERS));
             }
             return text;
         }
@@ -74,7 +75,8 @@ final class DecodingOptions {
             paramLabel = "N",
             defaultValue = "0",
             converter = SeedConverter.class,
-            description = "Any number, or random. The same seed and settings give the same picture. Default: ${DEFAULT-VALUE}.")
+            description =
+                    "Any number, or random. The same seed and settings give the same picture. Default: ${DEFAULT-VALUE}.")
     private long seed;
 
     @Option(

@@ -80,7 +80,9 @@ final class DoctorCommand implements Callable<Integer> {
             console.out().println("backend  " + backend.name() + ": " + verdict);
             backend.detail().forEach(line -> console.out().println("           " + line));
             if (!backend.reason().isBlank()) {
-                console.out().println("           " + (backend.available() ? "why not better: " : "why not: ") + backend.reason());
+                console.out()
+                        .println("           " + (backend.available() ? "why not better: " : "why not: ")
+                                + backend.reason());
             }
         }
         console.out().println("model    " + model.folder() + ": " + (opens ? "" : "does not open: ") + finding);

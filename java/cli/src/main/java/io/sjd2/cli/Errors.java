@@ -22,8 +22,9 @@ final class Errors {
     /// For a command that throws.
     static int failed(Console console, boolean stackTrace, Throwable problem) {
         if (problem instanceof CancellationException && console.cancelled()) {
-            console.err().println("sjd2: interrupted: " + oneLine(String.valueOf(problem.getMessage()))
-                    + "; nothing was left half-written");
+            console.err()
+                    .println("sjd2: interrupted: " + oneLine(String.valueOf(problem.getMessage()))
+                            + "; nothing was left half-written");
             return INTERRUPTED;
         }
         console.err().println("sjd2: " + oneLine(message(problem)));
@@ -35,24 +36,31 @@ final class Errors {
 
     private static String message(Throwable problem) {
         String message = problem.getMessage();
-        return switch (problem) {
-            case IOException _, IllegalArgumentException _ when message != null -> message;
-            case OutOfMemoryError _ ->
-                "memory: " + message + ": give Java more, for instance SJD2_JAVA_OPTS=-Xmx8g, or ask for fewer pictures";
-            case IllegalStateException _, UnsupportedOperationException _ when message != null -> message;
-            // The engine's own kinds of failure explain themselves.
-            case RuntimeException _ when message != null && problem.getClass().getName().startsWith("io.sjd2.") -> message;
-            default ->
-                (message == null ? problem.getClass().getName() : problem.getClass().getSimpleName() + ": " + message)
-                        + " (--stacktrace shows where)";
-        };
+        if (problem instanceof OutOfMemoryError) {
+            return "memory: " + message
+                    + ": give Java more, for instance SJD2_JAVA_OPTS=-Xmx8g, or ask for fewer pictures";
+        }
+        // The engine's own kinds of failure explain themselves.
+        boolean telling = problem instanceof IOException
+                || problem instanceof IllegalArgumentException
+                || problem instanceof IllegalStateException
+                || problem instanceof UnsupportedOperationException
+                || (problem instanceof RuntimeException
+                        && problem.getClass().getName().startsWith("io.sjd2."));
+        if (telling && message != null) {
+            return message;
+        }
+        return (message == null
+                        ? problem.getClass().getName()
+                        : problem.getClass().getSimpleName() + ": " + message) + " (--stacktrace shows where)";
     }
 
     /// For arguments that cannot be parsed.
     static int misused(Console console, ParameterException problem) {
         CommandLine command = problem.getCommandLine();
         // The parser's own preamble is longer than what it introduces.
-        String message = problem.getMessage().replaceFirst("^Invalid value for option '([^']+)'( \\([^)]*\\))?: ", "$1: ");
+        String message =
+                problem.getMessage().replaceFirst("^Invalid value for option '([^']+)'( \\([^)]*\\))?: ", "$1: ");
         console.err().println("sjd2: " + oneLine(message));
         if (!CommandLine.UnmatchedArgumentException.printSuggestions(problem, console.err())) {
             console.err().println("sjd2: try: " + command.getCommandSpec().qualifiedName() + " --help");

@@ -101,8 +101,8 @@ final class EvaluateCommand implements Callable<Integer> {
         try (Engine engine = model.open(console)) {
             info = engine.info();
             String name = decoder != null ? decoder : info.defaults().decoder();
-            comparison = CompareCommand.run(
-                    console, engine, texts, List.of(new Comparison.Entry(name, window)), settings);
+            comparison =
+                    CompareCommand.run(console, engine, texts, List.of(new Comparison.Entry(name, window)), settings);
         }
         List<GeneratedImage> made = comparison.images(0);
         for (int i = 0; outputs != null && i < made.size(); i++) {

@@ -6,7 +6,6 @@ import io.sjd2.GeneratedImage;
 import io.sjd2.GenerationListener;
 import io.sjd2.GenerationRequest;
 import io.sjd2.GenerationStatistics;
-import io.sjd2.ImageFiles;
 import io.sjd2.Reports;
 import java.io.IOException;
 import java.nio.file.Path;
@@ -64,8 +63,9 @@ final class GenerateCommand implements Callable<Integer> {
             arity = "0..1",
             fallbackValue = "",
             paramLabel = "TEXT",
-            description = "The prompt already has the model's frame, special tokens included; what is missing at its ends is"
-                    + " added.")
+            description =
+                    "The prompt already has the model's frame, special tokens included; what is missing at its ends is"
+                            + " added.")
     private @Nullable String rawPrompt;
 
     @Mixin
@@ -83,8 +83,9 @@ final class GenerateCommand implements Callable<Integer> {
             paramLabel = "NAME",
             completionCandidates = DecodingOptions.Decoders.class,
             converter = DecodingOptions.DecoderConverter.class,
-            description = "One of ${COMPLETION-CANDIDATES}. Default: the model's, which is sjd2-mc where it is fine-tuned"
-                    + " for that, else sjd-mc.")
+            description =
+                    "One of ${COMPLETION-CANDIDATES}. Default: the model's, which is sjd2-mc where it is fine-tuned"
+                            + " for that, else sjd-mc.")
     private @Nullable String decoder;
 
     @Option(
@@ -105,7 +106,8 @@ final class GenerateCommand implements Callable<Integer> {
     @Option(
             names = {"-o", "--out"},
             paramLabel = "PATH",
-            description = "A name ending in .png, replaced if it exists; anything else is a folder, made if it is missing.")
+            description =
+                    "A name ending in .png, replaced if it exists; anything else is a folder, made if it is missing.")
     private @Nullable Path out;
 
     @Option(
@@ -183,9 +185,8 @@ final class GenerateCommand implements Callable<Integer> {
             return List.of(rawPrompt);
         }
         if (typed.isEmpty()) {
-            throw new IllegalArgumentException(
-                    "prompt: " + (words.isEmpty() ? "none is given" : "\"\" is empty")
-                            + ": say what the picture shows, for instance \"a red circle above a blue square\"");
+            throw new IllegalArgumentException("prompt: " + (words.isEmpty() ? "none is given" : "\"\" is empty")
+                    + ": say what the picture shows, for instance \"a red circle above a blue square\"");
         }
         return List.of(typed);
     }
@@ -219,7 +220,8 @@ final class GenerateCommand implements Callable<Integer> {
                     return console.cancelled();
                 }
             });
-            for (String warning : new LinkedHashSet<>(made.stream().flatMap(i -> i.warnings().stream()).toList())) {
+            for (String warning : new LinkedHashSet<>(
+                    made.stream().flatMap(i -> i.warnings().stream()).toList())) {
                 console.warn(warning);
             }
             return made;
@@ -227,7 +229,8 @@ final class GenerateCommand implements Callable<Integer> {
     }
 
     private boolean autoWindow(GeneratedImage image) {
-        return window == GenerationRequest.AUTO_WINDOW && !image.statistics().decoder().equals("ar");
+        return window == GenerationRequest.AUTO_WINDOW
+                && !image.statistics().decoder().equals("ar");
     }
 
     private void print(GeneratedImage image, Path file) {

@@ -15,7 +15,8 @@ public final class Main {
 
     private Main() {}
 
-    /// Runs one command and ends the virtual machine with its exit code: 0 done, 1 failed, 2 wrong usage, 130 interrupted.
+    /// Runs one command and ends the virtual machine with its exit code: 0 done, 1 failed, 2 wrong usage, 130
+    /// interrupted.
     public static void main(String[] args) {
         PrintStream out = utf8(FileDescriptor.out);
         PrintStream err = utf8(FileDescriptor.err);

@@ -42,7 +42,8 @@ final class ModelOptions {
             names = "--backend",
             paramLabel = "NAME",
             defaultValue = "auto",
-            description = "auto, cpu or reference; a named one is never replaced by another. Default: ${DEFAULT-VALUE}.")
+            description =
+                    "auto, cpu or reference; a named one is never replaced by another. Default: ${DEFAULT-VALUE}.")
     private String backend = "auto";
 
     @Option(
@@ -166,7 +167,8 @@ final class ModelOptions {
             return null;
         }
         return Arrays.stream(DType.values())
-                .filter(type -> DTYPES.contains(name.toLowerCase(Locale.ROOT)) && type.name().equalsIgnoreCase(name))
+                .filter(type -> DTYPES.contains(name.toLowerCase(Locale.ROOT))
+                        && type.name().equalsIgnoreCase(name))
                 .findFirst()
                 .orElseThrow(() -> new IllegalArgumentException(
                         "--dtype: " + name + ": expected one of " + String.join(", ", DTYPES)));

@@ -59,8 +59,7 @@ record Outputs(@Nullable Path file, Path folder, @Nullable Path tokens, int prom
             ImageFiles.write(written, image, model);
         } else {
             String stem = ImageFiles.stem(image.prompt(), image.seed());
-            written = ImageFiles.writeUnique(
-                    folder, images > 1 ? stem + "-image" + image.index() : stem, image, model);
+            written = ImageFiles.writeUnique(folder, images > 1 ? stem + "-image" + image.index() : stem, image, model);
         }
         if (tokens != null) {
             ImageFiles.writeTokens(numbered(tokens, prompt, image.index()), image);

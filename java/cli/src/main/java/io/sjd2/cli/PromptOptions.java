@@ -49,11 +49,16 @@ final class PromptOptions {
         }
         String text;
         try {
-            text = StandardCharsets.UTF_8.newDecoder().decode(java.nio.ByteBuffer.wrap(bytes)).toString();
+            text = StandardCharsets.UTF_8
+                    .newDecoder()
+                    .decode(java.nio.ByteBuffer.wrap(bytes))
+                    .toString();
         } catch (CharacterCodingException e) {
-            throw new IOException(name + ": is not UTF-8 text: --prompts takes a text file with one prompt per line", e);
+            throw new IOException(
+                    name + ": is not UTF-8 text: --prompts takes a text file with one prompt per line", e);
         }
-        List<String> prompts = text.lines().map(String::strip).filter(line -> !line.isEmpty()).toList();
+        List<String> prompts =
+                text.lines().map(String::strip).filter(line -> !line.isEmpty()).toList();
         if (prompts.isEmpty()) {
             throw new IllegalArgumentException(name + ": holds no prompt: write one prompt per line");
         }

@@ -24,7 +24,8 @@ final class TargetOptions {
         public Size convert(String text) {
             Matcher matcher = SIZE.matcher(text);
             if (!matcher.matches()) {
-                throw new TypeConversionException("\"" + text + "\" is no size: expected width x height in pixels, as 768x512");
+                throw new TypeConversionException(
+                        "\"" + text + "\" is no size: expected width x height in pixels, as 768x512");
             }
             return new Size(Integer.parseInt(matcher.group(1)), Integer.parseInt(matcher.group(2)));
         }
@@ -52,8 +53,9 @@ final class TargetOptions {
     @Option(
             names = "--caption-features",
             paramLabel = "FILE",
-            description = "Features of a caption, instead of a prompt, for models that take those: a safetensors file with"
-                    + " caption [T,C] or [1,T,C], and mask [T] or [1,T], 0 where a row is padding; padding stands first.")
+            description =
+                    "Features of a caption, instead of a prompt, for models that take those: a safetensors file with"
+                            + " caption [T,C] or [1,T,C], and mask [T] or [1,T], 0 where a row is padding; padding stands first.")
     private @Nullable Path features;
 
     /// What was asked for.
@@ -64,9 +66,8 @@ final class TargetOptions {
         if (label != null && features != null) {
             throw new IllegalArgumentException("--class: --caption-features is given too: a model takes one of them");
         }
-        Condition condition = label != null
-                ? new Condition.Label(label)
-                : features != null ? Condition.Caption.read(features) : null;
+        Condition condition =
+                label != null ? new Condition.Label(label) : features != null ? Condition.Caption.read(features) : null;
         return new GenerationRequest.Target(
                 size == null ? null : size.width(), size == null ? null : size.height(), negative, condition);
     }

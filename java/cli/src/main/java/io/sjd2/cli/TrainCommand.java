@@ -32,19 +32,39 @@ final class TrainCommand implements Callable<Integer> {
             description = "Folder of an image tokeniser. Default: vq in --out, trained first if it is not there.")
     private @Nullable Path tokenizer;
 
-    @Option(names = "--hidden", paramLabel = "N", defaultValue = "256", description = "Width of the residual stream. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--hidden",
+            paramLabel = "N",
+            defaultValue = "256",
+            description = "Width of the residual stream. Default: ${DEFAULT-VALUE}.")
     private int hidden;
 
-    @Option(names = "--intermediate", paramLabel = "N", defaultValue = "768", description = "Width inside the MLP. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--intermediate",
+            paramLabel = "N",
+            defaultValue = "768",
+            description = "Width inside the MLP. Default: ${DEFAULT-VALUE}.")
     private int intermediate;
 
-    @Option(names = "--layers", paramLabel = "N", defaultValue = "6", description = "Blocks. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--layers",
+            paramLabel = "N",
+            defaultValue = "6",
+            description = "Blocks. Default: ${DEFAULT-VALUE}.")
     private int layers;
 
-    @Option(names = "--heads", paramLabel = "N", defaultValue = "4", description = "Attention heads. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--heads",
+            paramLabel = "N",
+            defaultValue = "4",
+            description = "Attention heads. Default: ${DEFAULT-VALUE}.")
     private int heads;
 
-    @Option(names = "--positions", paramLabel = "N", defaultValue = "320", description = "Longest sequence, prompt and picture. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--positions",
+            paramLabel = "N",
+            defaultValue = "320",
+            description = "Longest sequence, prompt and picture. Default: ${DEFAULT-VALUE}.")
     private int positions;
 
     @Mixin

@@ -15,13 +15,24 @@ final class TrainingOptions {
             description = "Folder that the model is written to, made if it is missing.")
     private Path out = Path.of("");
 
-    @Option(names = "--data", paramLabel = "DIR", description = "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the built-in scenes.")
+    @Option(
+            names = "--data",
+            paramLabel = "DIR",
+            description =
+                    "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the built-in scenes.")
     private @Nullable Path data;
 
-    @Option(names = "--scenes", paramLabel = "N", defaultValue = "100000", description = "Built-in scenes to train on. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--scenes",
+            paramLabel = "N",
+            defaultValue = "100000",
+            description = "Built-in scenes to train on. Default: ${DEFAULT-VALUE}.")
     private int scenes;
 
-    @Option(names = {"-s", "--seed"}, paramLabel = "N", description = "Of everything random. Default: 1.")
+    @Option(
+            names = {"-s", "--seed"},
+            paramLabel = "N",
+            description = "Of everything random. Default: 1.")
     private @Nullable Long seed;
 
     @Option(names = "--steps", paramLabel = "N", description = "Optimiser steps in all. Default: 1000.")
@@ -30,16 +41,29 @@ final class TrainingOptions {
     @Option(names = "--batch", paramLabel = "N", description = "Pictures per step. Default: 32.")
     private @Nullable Integer batch;
 
-    @Option(names = "--micro-batch", paramLabel = "N", description = "Pictures per forward and backward pass; divides --batch. Default: 4.")
+    @Option(
+            names = "--micro-batch",
+            paramLabel = "N",
+            description = "Pictures per forward and backward pass; divides --batch. Default: 4.")
     private @Nullable Integer microBatch;
 
-    @Option(names = "--lr", paramLabel = "RATE", description = "Learning rate after warm-up. Default: 3e-3 for train, 1e-3 for finetune.")
+    @Option(
+            names = "--lr",
+            paramLabel = "RATE",
+            description = "Learning rate after warm-up. Default: 3e-3 for train, 1e-3 for finetune.")
     private @Nullable Float learningRate;
 
-    @Option(names = "--warmup", paramLabel = "N", description = "Steps over which the rate rises. Default: 200 for train, 50 for finetune, a tenth at most.")
+    @Option(
+            names = "--warmup",
+            paramLabel = "N",
+            description = "Steps over which the rate rises. Default: 200 for train, 50 for finetune, a tenth at most.")
     private @Nullable Long warmup;
 
-    @Option(names = "--decay", paramLabel = "N", description = "The last steps, over which the rate falls to 0. Default: 500 for train, 300 for finetune, half at most.")
+    @Option(
+            names = "--decay",
+            paramLabel = "N",
+            description =
+                    "The last steps, over which the rate falls to 0. Default: 500 for train, 300 for finetune, half at most.")
     private @Nullable Long decay;
 
     @Option(names = "--optimizer", paramLabel = "NAME", description = "For the matrices: muon or adamw. Default: muon.")
@@ -51,22 +75,41 @@ final class TrainingOptions {
     @Option(names = "--average", description = "Write the averaged weights instead of the last ones.")
     private boolean average;
 
-    @Option(names = "--thin", paramLabel = "F", description = "Learn less from image codes more frequent than F, until the rate falls: paper drowns what is drawn on it. 0 is off. Default: 0.")
+    @Option(
+            names = "--thin",
+            paramLabel = "F",
+            description =
+                    "Learn less from image codes more frequent than F, until the rate falls: paper drowns what is drawn on it. 0 is off. Default: 0.")
     private @Nullable Double thinning;
 
     @Option(names = "--dtype", paramLabel = "TYPE", description = "Of matrix products: bf16 or f32. Default: bf16.")
     private @Nullable String dtype;
 
-    @Option(names = "--backend", paramLabel = "NAME", defaultValue = "auto", description = "auto or cpu. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--backend",
+            paramLabel = "NAME",
+            defaultValue = "auto",
+            description = "auto or cpu. Default: ${DEFAULT-VALUE}.")
     private String backend = "auto";
 
-    @Option(names = {"-t", "--threads"}, paramLabel = "N", defaultValue = "0", description = "Worker threads; 0 takes every core. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = {"-t", "--threads"},
+            paramLabel = "N",
+            defaultValue = "0",
+            description = "Worker threads; 0 takes every core. Default: ${DEFAULT-VALUE}.")
     private int threads;
 
-    @Option(names = "--checkpoint", paramLabel = "FILE", description = "Where a stopped run goes on from. Default: the name of --out with .checkpoint behind it.")
+    @Option(
+            names = "--checkpoint",
+            paramLabel = "FILE",
+            description = "Where a stopped run goes on from. Default: the name of --out with .checkpoint behind it.")
     private @Nullable Path checkpoint;
 
-    @Option(names = "--checkpoint-interval", paramLabel = "N", defaultValue = "500", description = "Steps between checkpoints. Default: ${DEFAULT-VALUE}.")
+    @Option(
+            names = "--checkpoint-interval",
+            paramLabel = "N",
+            defaultValue = "500",
+            description = "Steps between checkpoints. Default: ${DEFAULT-VALUE}.")
     private long interval;
 
     Path out() {
@@ -166,7 +209,8 @@ final class TrainingOptions {
                         result.steps(),
                         Double.isNaN(result.heldOutLoss())
                                 ? "too few examples to hold any out"
-                                : String.format(Locale.ROOT, "held-out loss %.4f nats per token", result.heldOutLoss())));
+                                : String.format(
+                                        Locale.ROOT, "held-out loss %.4f nats per token", result.heldOutLoss())));
         console.out()
                 .println(String.format(
                         Locale.ROOT, "  %.0f s, %.1f images/s at the end", result.seconds(), result.imagesPerSecond()));

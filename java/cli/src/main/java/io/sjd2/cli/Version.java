@@ -12,7 +12,8 @@ final class Version implements IVersionProvider {
     @Override
     public String[] getVersion() {
         return new String[] {
-            "sjd2 " + number() + " (commit " + commit() + ")", "Java " + Runtime.version() + " on " + System.getProperty("os.arch")
+            "sjd2 " + number() + " (commit " + commit() + ")",
+            "Java " + Runtime.version() + " on " + System.getProperty("os.arch")
         };
     }
 

@@ -50,7 +50,8 @@ class BadInputTest {
     static Stream<Arguments> wrongArguments() {
         return Stream.of(
                 Arguments.of(new String[] {"a star", "--window", "0"}, new String[] {"--window", "0", "auto"}),
-                Arguments.of(new String[] {"a star", "--window", "1000000"}, new String[] {"--window", "1000000", "65536"}),
+                Arguments.of(
+                        new String[] {"a star", "--window", "1000000"}, new String[] {"--window", "1000000", "65536"}),
                 Arguments.of(new String[] {"a star", "--window", "wide"}, new String[] {"--window", "wide", "auto"}),
                 Arguments.of(new String[] {"a star", "--decoder", "magic"}, new String[] {"magic", "sjd2-exact"}),
                 Arguments.of(new String[] {"a star", "--decoder", "sjd2-mc"}, new String[] {"sjd2-mc", "fine-tune"}),
@@ -70,7 +71,8 @@ class BadInputTest {
                 Arguments.of(new String[] {""}, new String[] {"prompt", "empty"}),
                 Arguments.of(new String[] {"   "}, new String[] {"prompt", "empty"}),
                 Arguments.of(new String[] {"--raw-prompt", ""}, new String[] {"prompt"}),
-                Arguments.of(new String[] {"circle ".repeat(10_000)}, new String[] {"prompt", "10002 tokens", "shorten"}),
+                Arguments.of(
+                        new String[] {"circle ".repeat(10_000)}, new String[] {"prompt", "10002 tokens", "shorten"}),
                 Arguments.of(new String[] {"🦄🌈✨".repeat(200)}, new String[] {"prompt", "circle"}),
                 Arguments.of(new String[] {"🦄"}, new String[] {"prompt", "🦄", "circle"}),
                 Arguments.of(new String[] {"\u0000\ud800"}, new String[] {"prompt"}));
@@ -87,7 +89,8 @@ class BadInputTest {
 
     @Test
     void emojiBesideKnownWordsAreNoObstacle() {
-        Session session = generate("a red circle 🦄", "--out", out.resolve("x.png").toString());
+        Session session =
+                generate("a red circle 🦄", "--out", out.resolve("x.png").toString());
         assertThat(session.code()).isZero();
     }
 
@@ -147,7 +150,8 @@ class BadInputTest {
         Path config = model.resolve("config.json");
         String text = Files.readString(config);
         Files.writeString(config, text.replace("\"intermediate_size\": 48", "\"intermediate_size\": 64"));
-        assertRefused(generate("a star", "--out", out.toString()), Errors.FAILURE, model.toString(), "gate_proj", "48", "64");
+        assertRefused(
+                generate("a star", "--out", out.toString()), Errors.FAILURE, model.toString(), "gate_proj", "48", "64");
         Files.writeString(config, text.replace("\"model_type\": \"sjd2\"", "\"model_type\": \"oracle\""));
         assertRefused(generate("a star", "--out", out.toString()), Errors.FAILURE, "config.json", "oracle");
         Files.writeString(config, text.replace("\"hidden_size\": 32", "\"hidden_size\": -1"));
@@ -157,10 +161,16 @@ class BadInputTest {
     @Test
     void weightsThatAreNotNumbersAreNamed() throws IOException {
         try (FileChannel file = FileChannel.open(model.resolve(WEIGHTS), StandardOpenOption.WRITE)) {
-            ByteBuffer nan = ByteBuffer.allocate(2).order(ByteOrder.LITTLE_ENDIAN).putShort(0, (short) 0x7fc0);
+            ByteBuffer nan =
+                    ByteBuffer.allocate(2).order(ByteOrder.LITTLE_ENDIAN).putShort(0, (short) 0x7fc0);
             file.write(nan, file.size() - 2);
         }
-        assertRefused(generate("a star", "--out", out.toString()), Errors.FAILURE, model.toString(), "image_head.weight", "finite");
+        assertRefused(
+                generate("a star", "--out", out.toString()),
+                Errors.FAILURE,
+                model.toString(),
+                "image_head.weight",
+                "finite");
     }
 
     @Test

@@ -20,7 +20,8 @@ class CommandsTest {
     @Test
     void inspectTellsShapesAndDefaults() throws IOException {
         String model = TinyModel.write(folder.resolve("tiny"), true).toString();
-        Json json = Json.parse(Session.run("inspect", "--model", model, "--json").out(), "standard output");
+        Json json =
+                Json.parse(Session.run("inspect", "--model", model, "--json").out(), "standard output");
         assertThat(json.get("tokens_per_image").int32()).isEqualTo(256);
         assertThat(json.get("image_width").int32()).isEqualTo(64);
         assertThat(json.get("fine_tuned").bool()).isTrue();
@@ -43,7 +44,8 @@ class CommandsTest {
 
     @Test
     void doctorFailsWhereNoPictureCanBeMade() {
-        Session session = Session.run("doctor", "--model", folder.resolve("nowhere").toString());
+        Session session =
+                Session.run("doctor", "--model", folder.resolve("nowhere").toString());
         assertThat(session.code()).isEqualTo(1);
         assertThat(session.out()).contains("does not open", "nowhere");
     }
@@ -78,7 +80,9 @@ class CommandsTest {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         Console console = new Console(
-                new PrintStream(out, true, StandardCharsets.UTF_8), new PrintStream(err, true, StandardCharsets.UTF_8), 0);
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                0);
         console.cancel();
         Path target = folder.resolve("x.png");
         int code = Sjd2.run(

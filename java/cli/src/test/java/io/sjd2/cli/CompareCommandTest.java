@@ -31,8 +31,18 @@ class CompareCommandTest {
     void everyDecoderAndWindowGetsItsRow() throws IOException {
         Path sheet = folder.resolve("sheet.png");
         Session session = Session.run(
-                "compare", "--model", model, "--held-out", "3", "--decoders", "ar,exact,sjd2-mc", "--windows", "4,16",
-                "--sheet", sheet.toString(), "--json");
+                "compare",
+                "--model",
+                model,
+                "--held-out",
+                "3",
+                "--decoders",
+                "ar,exact,sjd2-mc",
+                "--windows",
+                "4,16",
+                "--sheet",
+                sheet.toString(),
+                "--json");
         assertThat(session.code()).as(session.err()).isZero();
         List<Json> rows = Json.parse(session.out(), "standard output").items();
         assertThat(rows).hasSize(5);
@@ -40,8 +50,8 @@ class CompareCommandTest {
                 .containsExactly("ar", "exact", "exact", "sjd2-mc", "sjd2-mc");
         for (Json row : rows) {
             assertThat(row.get("images").int32()).isEqualTo(3);
-            for (String name : List.of(
-                    "passes", "step_compression", "ms_per_pass", "seconds", "conversion", "nll", "fidelity")) {
+            for (String name :
+                    List.of("passes", "step_compression", "ms_per_pass", "seconds", "conversion", "nll", "fidelity")) {
                 double value = row.get(name).number();
                 assertThat(row.get(name + "_ci").items().get(0).number())
                         .as(name)
@@ -65,7 +75,16 @@ class CompareCommandTest {
     @Test
     void withoutABaselineThereIsNoConversion() throws IOException {
         Session session = Session.run(
-                "compare", "--model", model, "--held-out", "1", "--decoders", "sjd", "--windows", "8", "--no-sheet",
+                "compare",
+                "--model",
+                model,
+                "--held-out",
+                "1",
+                "--decoders",
+                "sjd",
+                "--windows",
+                "8",
+                "--no-sheet",
                 "--json");
         Json row = Json.parse(session.out(), "standard output").items().get(0);
         assertThat(row.keys()).contains("conversion", "conversion_ci");
@@ -77,8 +96,16 @@ class CompareCommandTest {
     void tableNamesEveryDecoder() throws IOException {
         Path prompts = Files.writeString(folder.resolve("prompts.txt"), "a red circle\nsomething else\n");
         Session session = Session.run(
-                "compare", "--model", model, "--prompts", prompts.toString(), "--decoders", "ar,sjd-mc", "--windows",
-                "8", "--no-sheet");
+                "compare",
+                "--model",
+                model,
+                "--prompts",
+                prompts.toString(),
+                "--decoders",
+                "ar,sjd-mc",
+                "--windows",
+                "8",
+                "--no-sheet");
         assertThat(session.code()).isZero();
         assertThat(session.out()).contains("decoder", "conversion", "ar", "sjd-mc");
         assertThat(session.err()).contains("warning", "something");
@@ -89,8 +116,18 @@ class CompareCommandTest {
         Path sheet = folder.resolve("sheet.png");
         Path images = folder.resolve("images");
         Session session = Session.run(
-                "evaluate", "--model", model, "--held-out", "4", "--window", "8", "--sheet", sheet.toString(),
-                "--images", images.toString(), "--json");
+                "evaluate",
+                "--model",
+                model,
+                "--held-out",
+                "4",
+                "--window",
+                "8",
+                "--sheet",
+                sheet.toString(),
+                "--images",
+                images.toString(),
+                "--json");
         assertThat(session.code()).as(session.err()).isZero();
         Json report = Json.parse(session.out(), "standard output");
         assertThat(report.get("decoder").string()).isEqualTo("sjd2-mc");

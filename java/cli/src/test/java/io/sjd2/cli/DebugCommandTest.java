@@ -38,7 +38,14 @@ class DebugCommandTest {
         Path in = folder.resolve("in.safetensors");
         inputs.write(in);
         List<String> args = new ArrayList<>(List.of(
-                "debug", "logits", "--model", model(model).toString(), "--in", in.toString(), "--out", out().toString()));
+                "debug",
+                "logits",
+                "--model",
+                model(model).toString(),
+                "--in",
+                in.toString(),
+                "--out",
+                out().toString()));
         args.addAll(List.of(more));
         return Session.run(args.toArray(String[]::new));
     }
@@ -68,7 +75,9 @@ class DebugCommandTest {
                 if (expected.isEmpty()) {
                     continue;
                 }
-                assertThat(out.tensor(name).shape()).as(name).containsExactly(expected.get().shape());
+                assertThat(out.tensor(name).shape())
+                        .as(name)
+                        .containsExactly(expected.get().shape());
                 assertClose(name, expected.get().toFloats(), out.tensor(name).toFloats());
             }
         }
@@ -93,7 +102,8 @@ class DebugCommandTest {
     @ValueSource(strings = {"chameleon", "chameleon_swin", "emu3"})
     void tokensGiveTheReferencesLogits(String model) throws IOException {
         try (SafetensorsFile golden = golden(model, "lm")) {
-            for (String[] more : new String[][] {{}, {"--chunks", "5,7,12"}, {"--chunks", "14", "--backend", "reference"}}) {
+            for (String[] more :
+                    new String[][] {{}, {"--chunks", "5,7,12"}, {"--chunks", "14", "--backend", "reference"}}) {
                 Session session = logits(model, inputs(golden, "prefill.input_ids", "input_ids"), more);
                 assertThat(session.code()).as(session.err()).isZero();
                 assertOutput(golden, "prefill.", OUTPUTS);
@@ -123,7 +133,12 @@ class DebugCommandTest {
             try (SafetensorsFile golden = golden(model, "gen")) {
                 Session session = logits(
                         model,
-                        inputs(golden, "cfg.batch_input_ids", "input_ids", "cfg.batch_attention_mask", "attention_mask"));
+                        inputs(
+                                golden,
+                                "cfg.batch_input_ids",
+                                "input_ids",
+                                "cfg.batch_attention_mask",
+                                "attention_mask"));
                 assertThat(session.code()).as(session.err()).isZero();
                 float[] expected = golden.tensor("cfg.batch_last_logits").toFloats();
                 try (SafetensorsFile out = SafetensorsFile.open(out())) {
@@ -150,14 +165,21 @@ class DebugCommandTest {
                 SafetensorsWriter inputs = inputs(golden, "window.ids", "codes");
                 if (captions) {
                     float[] caption = golden.tensor("cond.caption").toFloats();
-                    float[] none = weights.tensor("cls_embedding.uncond_embedding").toFloats();
+                    float[] none =
+                            weights.tensor("cls_embedding.uncond_embedding").toFloats();
                     float[] both = Arrays.copyOf(caption, 2 * caption.length);
                     System.arraycopy(none, 0, both, caption.length, none.length);
                     long[] shape = golden.tensor("cond.caption").shape();
                     inputs.addF32("caption", new long[] {2, shape[1], shape[2]}, both);
-                    inputs.addI32("mask", golden.tensor("cond.mask").shape(), golden.tensor("cond.mask").toInts());
+                    inputs.addI32(
+                            "mask",
+                            golden.tensor("cond.mask").shape(),
+                            golden.tensor("cond.mask").toInts());
                 } else {
-                    inputs.addI32("labels", new long[] {2}, golden.tensor("cond.labels").toInts());
+                    inputs.addI32(
+                            "labels",
+                            new long[] {2},
+                            golden.tensor("cond.labels").toInts());
                 }
                 Session session = logits(model, inputs, "--chunks", "1,2");
                 assertThat(session.code()).as(session.err()).isZero();
@@ -192,7 +214,8 @@ class DebugCommandTest {
     void textsGiveTheIdsOfTheGoldenFiles() throws IOException {
         for (String family : List.of("chameleon", "emu3", "emu3_tiktoken_split", "janus")) {
             Path tokenizer = GOLDEN.resolve("tokenizer").resolve(family);
-            List<Json> cases = Json.read(tokenizer.resolve("tokenizer_cases.json")).items();
+            List<Json> cases =
+                    Json.read(tokenizer.resolve("tokenizer_cases.json")).items();
             List<String> texts = new ArrayList<>();
             for (Json each : cases) {
                 texts.add(each.get("text").string());
@@ -201,7 +224,14 @@ class DebugCommandTest {
             Files.writeString(in, Json.text(texts));
             Path out = folder.resolve("ids.json");
             Session session = Session.run(
-                    "debug", "tokenize", "--model", tokenizer.toString(), "--in", in.toString(), "--out", out.toString());
+                    "debug",
+                    "tokenize",
+                    "--model",
+                    tokenizer.toString(),
+                    "--in",
+                    in.toString(),
+                    "--out",
+                    out.toString());
             assertThat(session.code()).as(session.err()).isZero();
             List<Json> results = Json.read(out).items();
             assertThat(results).hasSameSizeAs(cases);
@@ -228,7 +258,8 @@ class DebugCommandTest {
                     "takes text");
             assertRefused(
                     logits("emu3", inputs(golden, "prefill.input_ids", "input_ids"), "--chunks", "20,5"), "24 rows");
-            assertRefused(logits("emu3", inputs(golden, "prefill.input_ids", "input_ids"), "--chunks", "0"), "at least 1");
+            assertRefused(
+                    logits("emu3", inputs(golden, "prefill.input_ids", "input_ids"), "--chunks", "0"), "at least 1");
             assertRefused(
                     logits("emu3", new SafetensorsWriter().addF32("inputs_embeds", new long[] {1, 1, 3}, new float[3])),
                     "inputs_embeds",

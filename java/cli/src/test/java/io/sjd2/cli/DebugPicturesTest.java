@@ -50,16 +50,18 @@ class DebugPicturesTest {
     @ParameterizedTest
     @ValueSource(strings = {"chameleon", "emu3", "janus", "llamagen_t2i"})
     void codesGiveTheReferencesPictures(String name) throws IOException {
-        try (SafetensorsFile golden =
-                SafetensorsFile.open(GOLDEN.resolve(name).resolve("golden/vq.safetensors"))) {
+        try (SafetensorsFile golden = SafetensorsFile.open(GOLDEN.resolve(name).resolve("golden/vq.safetensors"))) {
             TensorEntry codes = golden.tensor("vq0.codes");
-            new SafetensorsWriter().add("codes", "I32", codes.shape(), codes.data()).write(codes());
+            new SafetensorsWriter()
+                    .add("codes", "I32", codes.shape(), codes.data())
+                    .write(codes());
             Path png = folder.resolve("picture.png");
             Session session = decode(GOLDEN.resolve(name), "--png", png.toString());
             assertThat(session.code()).as(session.err()).isZero();
             float[] expected = golden.tensor("vq0.image").toFloats();
             try (SafetensorsFile out = SafetensorsFile.open(image())) {
-                assertThat(out.tensor("image").shape()).containsExactly(golden.tensor("vq0.image").shape());
+                assertThat(out.tensor("image").shape())
+                        .containsExactly(golden.tensor("vq0.image").shape());
                 assertNear(expected, out.tensor("image").toFloats());
             }
             RgbImage written = PngReader.read(png);
@@ -75,7 +77,9 @@ class DebugPicturesTest {
     private static void assertNear(float[] expected, float[] actual) {
         assertThat(actual).hasSameSizeAs(expected);
         for (int i = 0; i < expected.length; i++) {
-            assertThat(Math.abs((double) actual[i] - expected[i])).as("element %d", i).isLessThanOrEqualTo(PICTURES);
+            assertThat(Math.abs((double) actual[i] - expected[i]))
+                    .as("element %d", i)
+                    .isLessThanOrEqualTo(PICTURES);
         }
     }
 
@@ -127,22 +131,30 @@ class DebugPicturesTest {
     @Test
     void whatDoesNotFitIsAnErrorThatSaysWhy() throws IOException {
         Path model = GOLDEN.resolve("chameleon");
-        new SafetensorsWriter().addI32("codes", new long[] {1, 1, 2}, new int[] {3, 128}).write(codes());
+        new SafetensorsWriter()
+                .addI32("codes", new long[] {1, 1, 2}, new int[] {3, 128})
+                .write(codes());
         Session range = decode(model);
         assertThat(range.code()).isEqualTo(2);
         assertThat(range.err()).contains("code 1 is 128").contains("127");
-        new SafetensorsWriter().addI32("codes", new long[] {2}, new int[] {3, 4}).write(codes());
+        new SafetensorsWriter()
+                .addI32("codes", new long[] {2}, new int[] {3, 4})
+                .write(codes());
         assertThat(decode(model).err()).contains("[B, h, w]");
         new SafetensorsWriter().addI32("other", new long[] {1}, new int[] {3}).write(codes());
         Session missing = decode(model);
         assertThat(missing.code()).isEqualTo(1);
         assertThat(missing.err()).contains("codes");
         assertThat(image()).doesNotExist();
-        new SafetensorsWriter().addF32("image", new long[] {1, 3, 4, 4}, new float[48]).write(image());
+        new SafetensorsWriter()
+                .addF32("image", new long[] {1, 3, 4, 4}, new float[48])
+                .write(image());
         Session noEncoder = encode(model, image(), codes());
         assertThat(noEncoder.code()).isEqualTo(1);
         assertThat(noEncoder.err()).contains("holds no encoder");
-        new SafetensorsWriter().addF32("image", new long[] {1, 3, 4, 3}, new float[36]).write(image());
+        new SafetensorsWriter()
+                .addF32("image", new long[] {1, 3, 4, 3}, new float[36])
+                .write(image());
         assertThat(encode(model, image(), codes()).err()).contains("3 x 4").contains("multiples of 2");
         Session nowhere = decode(folder.resolve("none"));
         assertThat(nowhere.code()).isEqualTo(1);

@@ -82,7 +82,15 @@ class GenerateCommandTest {
     void pictureOfManyEqualsThatPictureAlone() throws IOException {
         Path out = folder.resolve("star.png");
         Session several = generate(
-                "a star", "--n", "3", "--out", out.toString(), "--window", "16", "--json", "--tokens-out",
+                "a star",
+                "--n",
+                "3",
+                "--out",
+                out.toString(),
+                "--window",
+                "16",
+                "--json",
+                "--tokens-out",
                 folder.resolve("star.json").toString());
         assertThat(several.code()).as(several.err()).isZero();
         List<Json> reports = Json.parse(several.out(), "standard output").items();
@@ -91,7 +99,9 @@ class GenerateCommandTest {
         assertThat(TinyModel.files(folder))
                 .containsExactly("star-0.json", "star-0.png", "star-1.json", "star-1.png", "star-2.json", "star-2.png");
         Path alone = folder.resolve("alone.png");
-        assertThat(generate("a star", "--out", alone.toString(), "--window", "16").code()).isZero();
+        assertThat(generate("a star", "--out", alone.toString(), "--window", "16")
+                        .code())
+                .isZero();
         assertThat(PngReader.read(alone)).isEqualTo(PngReader.read(folder.resolve("star-0.png")));
         assertThat(PngReader.read(alone)).isNotEqualTo(PngReader.read(folder.resolve("star-1.png")));
     }
@@ -99,8 +109,8 @@ class GenerateCommandTest {
     @Test
     void tokensAndCodesTellTheSamePicture() throws IOException {
         Path tokens = folder.resolve("tokens.json");
-        Session session = generate(
-                "a star", "--out", folder.resolve("star.png").toString(), "--tokens-out", tokens.toString());
+        Session session =
+                generate("a star", "--out", folder.resolve("star.png").toString(), "--tokens-out", tokens.toString());
         assertThat(session.code()).as(session.err()).isZero();
         Json json = Json.read(tokens);
         List<Json> ids = json.get("tokens").items();
@@ -119,7 +129,8 @@ class GenerateCommandTest {
     void namesInAFolderAreTellingAndOverwriteNothing() throws IOException {
         String out = folder.resolve("new").toString();
         for (int i = 0; i < 2; i++) {
-            assertThat(generate("A red circle!", "--seed", "5", "--out", out).code()).isZero();
+            assertThat(generate("A red circle!", "--seed", "5", "--out", out).code())
+                    .isZero();
         }
         assertThat(TinyModel.files(folder.resolve("new")))
                 .containsExactly("a-red-circle-seed5-2.png", "a-red-circle-seed5.png");
@@ -141,14 +152,24 @@ class GenerateCommandTest {
         String png = folder.resolve("x.png").toString();
         generate("a star", "--decoder", "ar", "--seed", "3", "--out", png, "--tokens-out", ar.toString());
         generate(
-                "a star", "--decoder", "exact", "--window", "24", "--seed", "3", "--out", png, "--tokens-out",
+                "a star",
+                "--decoder",
+                "exact",
+                "--window",
+                "24",
+                "--seed",
+                "3",
+                "--out",
+                png,
+                "--tokens-out",
                 exact.toString());
         assertThat(Files.readString(exact)).isEqualTo(Files.readString(ar));
     }
 
     @Test
     void warnsOfUnknownWordsAndListsTheKnownOnes() {
-        Session session = generate("a red banana", "--out", folder.resolve("x.png").toString());
+        Session session =
+                generate("a red banana", "--out", folder.resolve("x.png").toString());
         assertThat(session.code()).isZero();
         assertThat(session.err()).contains("warning", "banana", "circle", "purple");
     }
@@ -157,9 +178,11 @@ class GenerateCommandTest {
     void rawPromptIsAFlagOrCarriesTheText() throws IOException {
         Path asFlag = folder.resolve("flag.png");
         Path asValue = folder.resolve("value.png");
-        assertThat(generate("--raw-prompt", "<bos> a star<boi>", "--out", asValue.toString()).code())
+        assertThat(generate("--raw-prompt", "<bos> a star<boi>", "--out", asValue.toString())
+                        .code())
                 .isZero();
-        assertThat(generate("<bos> a star<boi>", "--raw-prompt", "--out", asFlag.toString()).code())
+        assertThat(generate("<bos> a star<boi>", "--raw-prompt", "--out", asFlag.toString())
+                        .code())
                 .isZero();
         assertThat(PngReader.read(asFlag)).isEqualTo(PngReader.read(asValue));
     }

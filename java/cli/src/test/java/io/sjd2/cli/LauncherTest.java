@@ -41,8 +41,8 @@ class LauncherTest {
     }
 
     private Session launch(Path script, Map<String, String> environment) throws IOException, InterruptedException {
-        ProcessBuilder builder = new ProcessBuilder(BASH.toString(), script.toString(), "doctor")
-                .directory(folder.toFile());
+        ProcessBuilder builder =
+                new ProcessBuilder(BASH.toString(), script.toString(), "doctor").directory(folder.toFile());
         builder.environment().clear();
         builder.environment().put("PATH", tools.toString());
         builder.environment().put("JAVA_HOME", System.getProperty("java.home"));
@@ -71,6 +71,9 @@ class LauncherTest {
         Session session = launch(link, Map.of("SJD2_NO_BUILD", "1"));
         assertThat(session.code()).isEqualTo(1);
         assertThat(session.firstError())
-                .contains(launcher.toRealPath().getParent().resolve("java/cli/target/sjd2-cli.jar").toString());
+                .contains(launcher.toRealPath()
+                        .getParent()
+                        .resolve("java/cli/target/sjd2-cli.jar")
+                        .toString());
     }
 }

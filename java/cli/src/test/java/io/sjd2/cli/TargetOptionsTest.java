@@ -26,8 +26,13 @@ class TargetOptionsTest {
         String[] all = new String[args.length + 7];
         System.arraycopy(
                 new String[] {
-                    "generate", "--model", model.toString(), "--out", folder.resolve(name + ".png").toString(),
-                    "--tokens-out", folder.resolve(name + ".json").toString()
+                    "generate",
+                    "--model",
+                    model.toString(),
+                    "--out",
+                    folder.resolve(name + ".png").toString(),
+                    "--tokens-out",
+                    folder.resolve(name + ".json").toString()
                 },
                 0,
                 all,
@@ -46,8 +51,11 @@ class TargetOptionsTest {
     @Test
     void theUsualSizeMayBeNamed() throws IOException {
         assertThat(generate("usual", "a star", "--window", "8").code()).isZero();
-        assertThat(generate("named", "a star", "--window", "8", "--size", "64x64").code()).isZero();
-        assertThat(Files.readString(folder.resolve("named.json"))).isEqualTo(Files.readString(folder.resolve("usual.json")));
+        assertThat(generate("named", "a star", "--window", "8", "--size", "64x64")
+                        .code())
+                .isZero();
+        assertThat(Files.readString(folder.resolve("named.json")))
+                .isEqualTo(Files.readString(folder.resolve("usual.json")));
     }
 
     @Test
@@ -85,14 +93,23 @@ class TargetOptionsTest {
                 .addI32("mask", new long[] {3}, new int[] {0, 1, 1})
                 .write(features);
         assertRefused(
-                generate("x", "--caption-features", features.toString()), Errors.FAILURE, features.toString(), "mask", "[2]");
+                generate("x", "--caption-features", features.toString()),
+                Errors.FAILURE,
+                features.toString(),
+                "mask",
+                "[2]");
         new SafetensorsWriter().addI32("caption", new long[] {2, 3}, new int[6]).write(features);
         assertRefused(
                 generate("x", "--caption-features", features.toString()), Errors.FAILURE, "caption", "floating-point");
-        new SafetensorsWriter().addF32("caption", new long[] {2, 3}, new float[6]).write(features);
+        new SafetensorsWriter()
+                .addF32("caption", new long[] {2, 3}, new float[6])
+                .write(features);
         assertRefused(generate("x", "--caption-features", features.toString()), Errors.USAGE, "takes a prompt");
         assertRefused(
-                generate("x", "--class", "1", "--caption-features", features.toString()), Errors.USAGE, "--class", "one of");
+                generate("x", "--class", "1", "--caption-features", features.toString()),
+                Errors.USAGE,
+                "--class",
+                "one of");
         assertRefused(generate("x", "--caption-features", "missing"), Errors.FAILURE, "missing", "does not exist");
     }
 

@@ -17,7 +17,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 
-/// Writes a model folder with random weights, complete and in the layout of the real ones: one block, 64 codes, pictures
+/// Writes a model folder with random weights, complete and in the layout of the real ones: one block, 64 codes,
+/// pictures
 /// of 64 x 64 pixels that show noise.
 final class TinyModel {
     private static final int HIDDEN = 32;
@@ -46,7 +47,8 @@ final class TinyModel {
         List<String> words = SceneVocabulary.words();
         String tokenizer = WordTokenizerBuilder.build(words, CODES);
         AtomicFiles.write(folder.resolve("tokenizer.json"), tokenizer);
-        int firstImageToken = Tokenizer.parse(tokenizer, "tokenizer.json").idOf(WordTokenizerBuilder.imageToken(0, CODES));
+        int firstImageToken =
+                Tokenizer.parse(tokenizer, "tokenizer.json").idOf(WordTokenizerBuilder.imageToken(0, CODES));
         int vocab = firstImageToken + CODES;
         AtomicFiles.write(folder.resolve("config.json"), Json.prettyText(config(words, firstImageToken, vocab)));
         AtomicFiles.write(folder.resolve("generation_config.json"), "{\"top_k\": 20}\n");
@@ -145,7 +147,8 @@ final class TinyModel {
     /// The files of a folder, temporary ones included.
     static List<String> files(Path folder) throws IOException {
         try (var entries = Files.list(folder)) {
-            return new ArrayList<>(entries.map(p -> p.getFileName().toString()).sorted().toList());
+            return new ArrayList<>(
+                    entries.map(p -> p.getFileName().toString()).sorted().toList());
         }
     }
 }

@@ -29,7 +29,8 @@ class TrainCommandTest {
 
     @BeforeEach
     void writeTokenizer() throws IOException {
-        boolean trains = Diagnosis.run(1).backends().stream().anyMatch(b -> b.name().equals("cpu") && b.available());
+        boolean trains =
+                Diagnosis.run(1).backends().stream().anyMatch(b -> b.name().equals("cpu") && b.available());
         assumeTrue(trains, "the native CPU library is not built: nothing here trains");
         tokenizer = TinyModel.write(folder.resolve("tiny"), false).resolve("vq");
     }
@@ -37,8 +38,24 @@ class TrainCommandTest {
     private String[] train(Path out, String... more) {
         // Later options replace earlier ones, so that a test can vary any.
         List<String> args = new ArrayList<>(List.of(
-                "train", "--out", out.toString(), "--image-tokenizer", tokenizer.toString(), "--hidden", "32",
-                "--intermediate", "48", "--heads", "2", "--layers", "1", "--steps", "4", "--batch", "4", "--scenes",
+                "train",
+                "--out",
+                out.toString(),
+                "--image-tokenizer",
+                tokenizer.toString(),
+                "--hidden",
+                "32",
+                "--intermediate",
+                "48",
+                "--heads",
+                "2",
+                "--layers",
+                "1",
+                "--steps",
+                "4",
+                "--batch",
+                "4",
+                "--scenes",
                 "32"));
         args.addAll(List.of(more));
         return args.toArray(String[]::new);
@@ -54,14 +71,31 @@ class TrainCommandTest {
         assertThat(report.get("steps").int64()).isEqualTo(4);
         assertThat(report.get("held_out_loss").number()).isBetween(0.1, 10.0);
         Session fine = Session.run(
-                "finetune", "--model", base.toString(), "--out", tuned.toString(), "--steps", "2", "--batch", "2",
-                "--scenes", "16");
+                "finetune",
+                "--model",
+                base.toString(),
+                "--out",
+                tuned.toString(),
+                "--steps",
+                "2",
+                "--batch",
+                "2",
+                "--scenes",
+                "16");
         assertThat(fine.code()).as(fine.err()).isZero();
         assertThat(fine.out()).contains("held-out loss");
         Path picture = folder.resolve("x.png");
         Session made = Session.run(
-                "generate", "--model", tuned.toString(), "--decoder", "sjd2-mc", "--window", "8", "--out",
-                picture.toString(), "a red star");
+                "generate",
+                "--model",
+                tuned.toString(),
+                "--decoder",
+                "sjd2-mc",
+                "--window",
+                "8",
+                "--out",
+                picture.toString(),
+                "a red star");
         assertThat(made.code()).as(made.err()).isZero();
         assertThat(picture).exists();
     }
@@ -74,7 +108,8 @@ class TrainCommandTest {
             byte[] rgb = new byte[3 * 80 * 64];
             random.nextBytes(rgb);
             PngWriter.write(pictures.resolve("p%02d.png".formatted(i)), new RgbImage(80, 64, rgb), Map.of());
-            Files.writeString(pictures.resolve("p%02d.txt".formatted(i)), i % 2 == 0 ? "A tabby cat" : "a dog, sleeping");
+            Files.writeString(
+                    pictures.resolve("p%02d.txt".formatted(i)), i % 2 == 0 ? "A tabby cat" : "a dog, sleeping");
         }
         return pictures;
     }
@@ -85,24 +120,45 @@ class TrainCommandTest {
         Path base = folder.resolve("cats");
         Session trained = Session.run(train(base, "--data", pictures.toString(), "--json"));
         assertThat(trained.code()).as(trained.err()).isZero();
-        assertThat(Json.parse(trained.out(), "standard output").get("held_out_loss").number()).isBetween(0.1, 10.0);
+        assertThat(Json.parse(trained.out(), "standard output")
+                        .get("held_out_loss")
+                        .number())
+                .isBetween(0.1, 10.0);
         Json config = Json.read(base.resolve("config.json"));
-        assertThat(config.get("caption_words").toString()).contains("\"cat\"", "\"sleeping\"").doesNotContain("circle");
+        assertThat(config.get("caption_words").toString())
+                .contains("\"cat\"", "\"sleeping\"")
+                .doesNotContain("circle");
         // A model draws as it did before it was tuned, but with the decoder that tuning is for.
         Files.writeString(
                 base.resolve("generation_config.json"),
                 "{\"decoder\": \"sjd-mc\", \"top_k\": 7, \"tokens_per_pass\": {\"sjd-mc\": {\"8\": 2.0}}}");
         Path tuned = folder.resolve("tuned-cats");
         Session fine = Session.run(
-                "finetune", "--model", base.toString(), "--data", pictures.toString(), "--out", tuned.toString(), "--steps",
-                "2", "--batch", "2");
+                "finetune",
+                "--model",
+                base.toString(),
+                "--data",
+                pictures.toString(),
+                "--out",
+                tuned.toString(),
+                "--steps",
+                "2",
+                "--batch",
+                "2");
         assertThat(fine.code()).as(fine.err()).isZero();
         Json settings = Json.read(tuned.resolve("generation_config.json"));
         assertThat(settings.get("top_k").int32()).isEqualTo(7);
         assertThat(settings.keys()).containsExactly("top_k");
         Session made = Session.run(
-                "generate", "--model", tuned.toString(), "--json", "--window", "8", "--out",
-                folder.resolve("cat.png").toString(), "a tabby cat under a circle");
+                "generate",
+                "--model",
+                tuned.toString(),
+                "--json",
+                "--window",
+                "8",
+                "--out",
+                folder.resolve("cat.png").toString(),
+                "a tabby cat under a circle");
         assertThat(made.code()).as(made.err()).isZero();
         assertThat(Json.parse(made.out(), "out").get("decoder").string()).isEqualTo("sjd2-mc");
         assertThat(made.err()).contains("under, circle");
@@ -112,12 +168,29 @@ class TrainCommandTest {
     void imageTokeniserIsTrainedOnTheFolderToo() throws IOException {
         Path out = folder.resolve("own-codes");
         Session trained = Session.run(
-                "train", "--data", pictures(4).toString(), "--out", out.toString(), "--hidden", "32", "--intermediate",
-                "48", "--heads", "2", "--layers", "1", "--steps", "1", "--batch", "2");
+                "train",
+                "--data",
+                pictures(4).toString(),
+                "--out",
+                out.toString(),
+                "--hidden",
+                "32",
+                "--intermediate",
+                "48",
+                "--heads",
+                "2",
+                "--layers",
+                "1",
+                "--steps",
+                "1",
+                "--batch",
+                "2");
         assertThat(trained.code()).as(trained.err()).isZero();
         assertThat(trained.out()).contains("too few examples");
-        assertThat(Json.read(out.resolve("vq/config.json")).get("codes").int32()).isEqualTo(512);
-        assertThat(Json.read(out.resolve("generation_config.json")).get("top_k").int32()).isEqualTo(100);
+        assertThat(Json.read(out.resolve("vq/config.json")).get("codes").int32())
+                .isEqualTo(512);
+        assertThat(Json.read(out.resolve("generation_config.json")).get("top_k").int32())
+                .isEqualTo(100);
     }
 
     @Test
@@ -140,7 +213,9 @@ class TrainCommandTest {
         ByteArrayOutputStream out = new ByteArrayOutputStream();
         ByteArrayOutputStream err = new ByteArrayOutputStream();
         Console console = new Console(
-                new PrintStream(out, true, StandardCharsets.UTF_8), new PrintStream(err, true, StandardCharsets.UTF_8), 0);
+                new PrintStream(out, true, StandardCharsets.UTF_8),
+                new PrintStream(err, true, StandardCharsets.UTF_8),
+                0);
         console.cancel();
         Session stopped = new Session(Sjd2.run(console, train(parts)), out, err);
         assertThat(stopped.code()).isEqualTo(130);
@@ -176,7 +251,11 @@ class TrainCommandTest {
     void modelToTuneMustBeThere() {
         Path missing = folder.resolve("missing");
         Session session = Session.run(
-                "finetune", "--model", missing.toString(), "--out", folder.resolve("out").toString());
+                "finetune",
+                "--model",
+                missing.toString(),
+                "--out",
+                folder.resolve("out").toString());
         assertThat(session.code()).isEqualTo(1);
         assertThat(session.firstError()).contains(missing.toString());
     }

@@ -30,8 +30,10 @@ import java.util.Optional;
 /// - `image_codes` or `codes` I32: codes of the image tokeniser
 /// - `inputs_embeds` F32 `[B, n, hidden_size]`: anything
 ///
-/// `attention_mask` `[B, T]` is 0 where a row is padding. Such a row is left out, and the positions of a sequence count its
-/// other rows from 0; what is written for it is 0. Where positions lie in a plane, as LlamaGen's, they count padding too,
+/// `attention_mask` `[B, T]` is 0 where a row is padding. Such a row is left out, and the positions of a sequence count
+/// its
+/// other rows from 0; what is written for it is 0. Where positions lie in a plane, as LlamaGen's, they count padding
+/// too,
 /// and a row of padding sees itself alone.
 public final class DebugLogits {
     private static final String MASK = "attention_mask";
@@ -72,7 +74,8 @@ public final class DebugLogits {
         this.settings = settings;
     }
 
-    /// Reads inputs, runs the model, and writes `logits` `[B, T, vocab_size]` (of codes where the model knows no tokens), or
+    /// Reads inputs, runs the model, and writes `logits` `[B, T, vocab_size]` (of codes where the model knows no
+    /// tokens), or
     /// where codes have a head of their own `image_logits` and `text_logits`; and `hidden_after_layer_0` and `_1`.
     ///
     /// @param listener  told while weights load
@@ -146,8 +149,9 @@ public final class DebugLogits {
         Output(int batch, int rows, int width) {
             long size = (long) batch * rows * width;
             if (size > Integer.MAX_VALUE - 8) {
-                throw new IllegalArgumentException("the output has " + batch + " x " + rows + " x " + width
-                        + " numbers, at most " + (Integer.MAX_VALUE - 8) + " can be written; give fewer or shorter sequences");
+                throw new IllegalArgumentException(
+                        "the output has " + batch + " x " + rows + " x " + width + " numbers, at most "
+                                + (Integer.MAX_VALUE - 8) + " can be written; give fewer or shorter sequences");
             }
             this.shape = new long[] {batch, rows, width};
             this.values = new float[(int) size];
@@ -189,8 +193,9 @@ public final class DebugLogits {
                 // Before the others, which then overwrite its entry of the cache.
                 pieces.add(new Piece(gathered(embeddings, row), new int[] {row}, 0, row));
             } else if (plane) {
-                throw new IllegalArgumentException("a mask is 0 at row " + row
-                        + " behind rows where it is 1, expected padding on the left: positions of this model lie in a plane");
+                throw new IllegalArgumentException(
+                        "a mask is 0 at row " + row
+                                + " behind rows where it is 1, expected padding on the left: positions of this model lie in a plane");
             }
         }
         int at = 0;
@@ -241,14 +246,25 @@ public final class DebugLogits {
     private int batch() throws IOException {
         int batch = 1;
         for (String name : List.of(
-                "caption", CAPTION_MASK, "labels", "text_ids", "input_ids", "image_codes", "codes", "inputs_embeds", MASK)) {
+                "caption",
+                CAPTION_MASK,
+                "labels",
+                "text_ids",
+                "input_ids",
+                "image_codes",
+                "codes",
+                "inputs_embeds",
+                MASK)) {
             Optional<TensorEntry> entry = in.find(name);
             if (entry.isEmpty()) {
                 continue;
             }
             long[] shape = entry.get().shape();
             int axes = name.equals("labels") ? 1 : name.equals("caption") || name.equals("inputs_embeds") ? 3 : 2;
-            if (shape.length != axes || shape[0] < 1 || shape[0] > 1 << 16 || shape[0] != 1 && batch != 1 && shape[0] != batch) {
+            if (shape.length != axes
+                    || shape[0] < 1
+                    || shape[0] > 1 << 16
+                    || shape[0] != 1 && batch != 1 && shape[0] != batch) {
                 throw new IllegalArgumentException(in.source() + ": tensor " + entry.get() + " should have " + axes
                         + " axes, the first of 1 or as many sequences as the others");
             }
@@ -324,8 +340,8 @@ public final class DebugLogits {
         if (mask.isPresent()) {
             int[] values = ints(MASK, sequence, batch);
             if (values.length != joined.rows()) {
-                throw new IllegalArgumentException(in.source() + ": tensor " + mask.get() + " should have a number for each"
-                        + " of the " + joined.rows() + " rows of a sequence");
+                throw new IllegalArgumentException(in.source() + ": tensor " + mask.get()
+                        + " should have a number for each" + " of the " + joined.rows() + " rows of a sequence");
             }
             joined.mask(values);
         }

@@ -22,7 +22,8 @@ import org.jspecify.annotations.Nullable;
 
 /// A model's image tokeniser on given codes or pictures.
 ///
-/// Codes are `codes` I32 `[B, h, w]`, pictures `image` F32 `[B, 3, H, W]`, nominally in [-1, 1] and not cut off. A patch
+/// Codes are `codes` I32 `[B, h, w]`, pictures `image` F32 `[B, 3, H, W]`, nominally in [-1, 1] and not cut off. A
+/// patch
 /// tokeniser, which knows 8-bit pictures alone, gives and takes those.
 public final class DebugPictures {
     private static final String CODES = "codes";
@@ -48,8 +49,7 @@ public final class DebugPictures {
     /// @return how many pictures there were
     /// @throws IOException if a file cannot be read, breaks its format, or cannot be written
     /// @throws IllegalArgumentException if the codes do not fit the tokeniser
-    public static int decode(
-            Path folder, Path in, Path out, @Nullable Path png, Settings settings, VqListener listener)
+    public static int decode(Path folder, Path in, Path out, @Nullable Path png, Settings settings, VqListener listener)
             throws IOException {
         try (SafetensorsFile inputs = SafetensorsFile.open(in, settings.map());
                 Backend backend = Backends.open(settings.backend(), settings.threads());

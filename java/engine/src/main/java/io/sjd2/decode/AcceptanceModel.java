@@ -8,7 +8,8 @@ import java.util.TreeMap;
 
 /// Expected positions per pass as a function of the window: what a wider window is worth.
 ///
-/// A curve through measured points, linear in the logarithm of the window between them, 1 at window 1 and flat behind the
+/// A curve through measured points, linear in the logarithm of the window between them, 1 at window 1 and flat behind
+/// the
 /// last point. Immutable.
 public final class AcceptanceModel {
     /// Windows of the recorded curves below.
@@ -33,8 +34,8 @@ public final class AcceptanceModel {
         }
         sorted.forEach((window, value) -> {
             if (window < 1 || !(value >= 1) || value > window) {
-                throw new IllegalArgumentException("acceptance at window " + window + " is " + value
-                        + ", expected between 1 and the window");
+                throw new IllegalArgumentException(
+                        "acceptance at window " + window + " is " + value + ", expected between 1 and the window");
             }
         });
         sorted.put(1, 1.0);
@@ -60,10 +61,12 @@ public final class AcceptanceModel {
     }
 
     /// What a decoder reached on a small trained model: the assumption while a model has no record of its own.
-    /// Source: `docs/decoding.md`, "Measured on a small trained model"; `-gs` and `exact` scaled from `-mc` by their ratio
+    /// Source: `docs/decoding.md`, "Measured on a small trained model"; `-gs` and `exact` scaled from `-mc` by their
+    /// ratio
     /// on the synthetic grid of the same document.
     public static AcceptanceModel defaultFor(DecoderSpec decoder) {
-        double[] coupled = decoder.noise() ? new double[] {2.58, 4.00, 5.48, 6.26} : new double[] {2.37, 3.19, 4.03, 4.59};
+        double[] coupled =
+                decoder.noise() ? new double[] {2.58, 4.00, 5.48, 6.26} : new double[] {2.37, 3.19, 4.03, 4.59};
         return switch (decoder.kind()) {
             case SEQUENTIAL -> of(Map.of(1, 1.0));
             case GREEDY -> recorded(2.12, 2.39, 2.42, 2.43);
@@ -105,8 +108,8 @@ public final class AcceptanceModel {
         if (above == windows.length) {
             return tokens[above - 1];
         }
-        double share = Math.log((double) window / windows[above - 1])
-                / Math.log((double) windows[above] / windows[above - 1]);
+        double share =
+                Math.log((double) window / windows[above - 1]) / Math.log((double) windows[above] / windows[above - 1]);
         return tokens[above - 1] + share * (tokens[above] - tokens[above - 1]);
     }
 

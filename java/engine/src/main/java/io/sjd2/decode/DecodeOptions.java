@@ -4,7 +4,8 @@ package io.sjd2.decode;
 ///
 /// @param decoder   the decoder
 /// @param sampling  the target law
-/// @param window    rows per pass, at least 1; more than the picture has positions is cut down to those, and `ar` always
+/// @param window    rows per pass, at least 1; more than the picture has positions is cut down to those, and `ar`
+/// always
 ///                  uses 1. {@link WindowPlanner} finds a good one
 /// @param levels    noise levels of a fresh slot, at least 1 for a decoder with noise; the others do not read it
 public record DecodeOptions(DecoderSpec decoder, SamplingOptions sampling, int window, int levels) {
@@ -18,12 +19,12 @@ public record DecodeOptions(DecoderSpec decoder, SamplingOptions sampling, int w
             throw new IllegalArgumentException("window is " + window + ", expected at least 1 row per pass");
         }
         if (decoder.noise() && levels < 1) {
-            throw new IllegalArgumentException(
-                    "levels is " + levels + ", expected at least 1 for " + decoder + "; without noise use the sjd family");
+            throw new IllegalArgumentException("levels is " + levels + ", expected at least 1 for " + decoder
+                    + "; without noise use the sjd family");
         }
         if (sampling.sampler() == SamplingOptions.Sampler.INVERSE_CDF && !decoder.sequential()) {
-            throw new IllegalArgumentException(
-                    "sampler inverse-cdf is a way for ar to draw; " + decoder + " draws by its own rule, leave it at gumbel");
+            throw new IllegalArgumentException("sampler inverse-cdf is a way for ar to draw; " + decoder
+                    + " draws by its own rule, leave it at gumbel");
         }
     }
 

@@ -6,7 +6,8 @@ import org.jspecify.annotations.Nullable;
 /// What to decode: how many positions, which of them are structural, and the sequences and randomness of each picture.
 ///
 /// @param length  positions per picture, structural ones included; at least 1
-/// @param forced  `[length]` local id of a structural token (at least the number of codes) or -1; null: nothing is forced
+/// @param forced  `[length]` local id of a structural token (at least the number of codes) or -1; null: nothing is
+/// forced
 /// @param images  the pictures; their sequences are `0 .. batch-1`, each used once
 public record DecodeRequest(int length, int @Nullable [] forced, List<Image> images) {
     /// @throws IllegalArgumentException naming what does not fit
@@ -42,7 +43,8 @@ public record DecodeRequest(int length, int @Nullable [] forced, List<Image> ima
     }
 
     private static int batchOf(List<Image> images) {
-        return (int) images.stream().mapToLong(image -> image.uncond < 0 ? 1 : 2).sum();
+        return (int)
+                images.stream().mapToLong(image -> image.uncond < 0 ? 1 : 2).sum();
     }
 
     /// Sequences in all.

@@ -35,7 +35,8 @@ final class DecodeSession implements AutoCloseable {
 
     /// Sets up a decode that has committed nothing.
     ///
-    /// @throws IllegalArgumentException if the options need what the model cannot do, or a forced token is a sampled code
+    /// @throws IllegalArgumentException if the options need what the model cannot do, or a forced token is a sampled
+    /// code
     DecodeSession(ForwardPass forward, DecodeRequest request, DecodeOptions options) {
         this.forward = forward;
         this.backend = forward.backend();
@@ -127,7 +128,8 @@ final class DecodeSession implements AutoCloseable {
         state.set(sequence, SequenceField.IMAGE, image);
     }
 
-    /// Moves every image to `committed` positions, whatever they hold, and forgets failures: for timing passes, where the
+    /// Moves every image to `committed` positions, whatever they hold, and forgets failures: for timing passes, where
+    /// the
     /// values do not matter.
     void moveTo(int committed) {
         for (int image = 0; image < state.images(); image++) {

@@ -6,7 +6,8 @@ import io.sjd2.model.ForwardPass;
 import java.util.concurrent.CancellationException;
 import java.util.stream.IntStream;
 
-/// The decode loop, one for all decoders: window input, forward pass, targets, verification, until every picture is done.
+/// The decode loop, one for all decoders: window input, forward pass, targets, verification, until every picture is
+/// done.
 ///
 /// Pictures of a batch advance independently: each commits what it accepted and drops out when it is finished.
 /// An iteration allocates nothing and waits for the device once. Confined to the forward pass's thread.
@@ -22,7 +23,8 @@ public final class Decoder {
     ///
     /// @param request   the forward pass must hold its sequences' prompts
     /// @param listener  called after every iteration
-    /// @throws IllegalArgumentException  if the options need what the model cannot do, or a forced token is a sampled code
+    /// @throws IllegalArgumentException  if the options need what the model cannot do, or a forced token is a sampled
+    /// code
     /// @throws UnusableLogitsException   if a pass yields NaN, naming picture and iteration
     /// @throws CancellationException     if the listener asks for it; nothing of the decode remains
     public DecodeResult decode(DecodeRequest request, DecodeOptions options, DecodeListener listener) {

@@ -7,8 +7,10 @@ import java.util.TreeMap;
 
 /// Measures what a whole iteration costs at several windows, on this model, machine and batch.
 ///
-/// Passes run half-way through the picture, so that attention meets an average cache. They overwrite cache entries behind
-/// the prompts, which a decode writes anew. The caller keeps the curve: it holds for the model, backend, threads and batch.
+/// Passes run half-way through the picture, so that attention meets an average cache. They overwrite cache entries
+/// behind
+/// the prompts, which a decode writes anew. The caller keeps the curve: it holds for the model, backend, threads and
+/// batch.
 public final class PassTimer {
     private static final int WARM_UP = 2;
     private static final int FEWEST = 3;
@@ -23,12 +25,10 @@ public final class PassTimer {
     /// @param request  the batch that will be decoded; the forward pass holds its prompts
     /// @param options  the decoder that will be used; its window is not read
     /// @param windows  the windows to measure; those wider than the picture are cut down to it
-    public static PassCurve measure(
-            ForwardPass forward, DecodeRequest request, DecodeOptions options, int... windows) {
+    public static PassCurve measure(ForwardPass forward, DecodeRequest request, DecodeOptions options, int... windows) {
         Map<Integer, Double> points = new TreeMap<>();
         for (int window : windows) {
-            DecodeOptions atWindow =
-                    new DecodeOptions(options.decoder(), options.sampling(), window, options.levels());
+            DecodeOptions atWindow = new DecodeOptions(options.decoder(), options.sampling(), window, options.levels());
             int effective = atWindow.effectiveWindow(request.length());
             if (!points.containsKey(effective)) {
                 points.put(effective, measureOne(forward, request, atWindow, effective));
@@ -37,8 +37,7 @@ public final class PassTimer {
         return PassCurve.of(points);
     }
 
-    private static double measureOne(
-            ForwardPass forward, DecodeRequest request, DecodeOptions options, int window) {
+    private static double measureOne(ForwardPass forward, DecodeRequest request, DecodeOptions options, int window) {
         int middle = (request.length() - window) / 2;
         try (DecodeSession session = new DecodeSession(forward, request, options)) {
             long[] nanos = new long[MOST];

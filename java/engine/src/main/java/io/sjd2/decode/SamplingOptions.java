@@ -19,8 +19,8 @@ public record SamplingOptions(float temperature, int topK, float topP, float gui
     /// @throws IllegalArgumentException naming the option, its value and what is allowed
     public SamplingOptions {
         if (!(temperature > 0) || Float.isInfinite(temperature)) {
-            throw new IllegalArgumentException(
-                    "temperature is " + temperature + ", expected a finite number > 0; for greedy decoding use top-k 1");
+            throw new IllegalArgumentException("temperature is " + temperature
+                    + ", expected a finite number > 0; for greedy decoding use top-k 1");
         }
         if (topK < 0) {
             throw new IllegalArgumentException("top-k is " + topK + ", expected at least 1, or 0 to keep every code");

@@ -8,8 +8,8 @@ public final class UnusableLogitsException extends IllegalStateException {
     private final int iteration;
 
     UnusableLogitsException(int image, int iteration, int committed) {
-        super("image " + image + ", iteration " + iteration + ": the model's logits are NaN or infinite after " + committed
-                + " committed positions; check the weights for NaN, and the guidance scale");
+        super("image " + image + ", iteration " + iteration + ": the model's logits are NaN or infinite after "
+                + committed + " committed positions; check the weights for NaN, and the guidance scale");
         this.image = image;
         this.iteration = iteration;
     }

@@ -269,9 +269,9 @@ public final class AtomicFiles {
             return cause;
         }
         String reason = switch (cause) {
-            case NoSuchFileException _ -> "its folder does not exist; create it first";
-            case NotDirectoryException _ -> "its folder is not a folder; choose another place";
-            case AccessDeniedException _ -> "permission denied; choose a place you may write to";
+            case NoSuchFileException e -> "its folder does not exist; create it first";
+            case NotDirectoryException e -> "its folder is not a folder; choose another place";
+            case AccessDeniedException e -> "permission denied; choose a place you may write to";
             default -> cause.getMessage() + "; choose another place or free some space";
         };
         return new IOException(target + ": cannot be written: " + reason, cause);

@@ -354,7 +354,7 @@ public final class Json {
 
     private String shown() {
         return switch (value) {
-            case Map<?, ?> _ -> "an object";
+            case Map<?, ?> object -> "an object";
             case List<?> list -> "an array of " + list.size();
             case Object other -> shorten(text(other));
         };
@@ -393,7 +393,7 @@ public final class Json {
     private static void append(StringBuilder out, Object value, int indent, int depth) {
         switch (value) {
             case null -> out.append("null");
-            case Null _ -> out.append("null");
+            case Null nothing -> out.append("null");
             case Json json -> append(out, json.value, indent, depth);
             case Map<?, ?> map -> {
                 out.append('{');

@@ -135,15 +135,13 @@ public final class PytorchFile implements AutoCloseable {
         }
     }
 
-    private static PytorchFile parse(Arena arena, MemorySegment bytes, String source)
-            throws ModelFormatException {
+    private static PytorchFile parse(Arena arena, MemorySegment bytes, String source) throws ModelFormatException {
         return PytorchZip.isZip(bytes)
                 ? parseZip(arena, PytorchZip.read(bytes, source), source)
                 : parseStream(arena, bytes, source);
     }
 
-    private static PytorchFile parseZip(Arena arena, PytorchZip zip, String source)
-            throws ModelFormatException {
+    private static PytorchFile parseZip(Arena arena, PytorchZip zip, String source) throws ModelFormatException {
         String program = null;
         for (String name : zip.names()) {
             if (name.endsWith("/data.pkl") || name.equals("data.pkl")) {
@@ -248,14 +246,14 @@ public final class PytorchFile implements AutoCloseable {
         });
     }
 
-    private static void collectSizes(
-            @Nullable Object value, Map<String, Integer> sizes, int depth, Budget budget)
+    private static void collectSizes(@Nullable Object value, Map<String, Integer> sizes, int depth, Budget budget)
             throws ModelFormatException {
         budget.spend(depth, 0);
         switch (value) {
             case PytorchPickle.Tensor tensor ->
                 sizes.putIfAbsent(
-                        tensor.storage().key(), PytorchTypes.bytes(tensor.storage().type()));
+                        tensor.storage().key(),
+                        PytorchTypes.bytes(tensor.storage().type()));
             case Map<?, ?> map -> {
                 for (Object item : map.values()) {
                     collectSizes(item, sizes, depth + 1, budget);
@@ -266,7 +264,8 @@ public final class PytorchFile implements AutoCloseable {
                     collectSizes(item, sizes, depth + 1, budget);
                 }
             }
-            case null, default -> {}
+            case null -> {}
+            default -> {}
         }
     }
 
@@ -337,7 +336,8 @@ public final class PytorchFile implements AutoCloseable {
                 case String text -> values.put(name, text);
                 case Number number -> values.put(name, number);
                 case Boolean flag -> values.put(name, flag);
-                case null, default -> {}
+                case null -> {}
+                default -> {}
             }
         }
 
@@ -359,8 +359,7 @@ public final class PytorchFile implements AutoCloseable {
                 last = Math.addExact(
                         last, Math.multiplyExact(Math.max(tensor.shape()[axis] - 1, 0), tensor.strides()[axis]));
             }
-            Math.multiplyExact(
-                    Math.addExact(storage.first(), storage.elements()), PytorchTypes.bytes(storage.type()));
+            Math.multiplyExact(Math.addExact(storage.first(), storage.elements()), PytorchTypes.bytes(storage.type()));
             long have = storageBytes / elementBytes;
             // A view that repeats elements could ask for any amount of memory.
             if (count > 0 && (last >= have || count > have)) {
@@ -441,7 +440,8 @@ public final class PytorchFile implements AutoCloseable {
                 .asSlice(storage.first() * storageBytes);
         MemorySegment from = all.asSlice(tensor.offset() * bytes);
         if (inOrder(tensor)) {
-            return new TensorEntry(name, dtype, shape.clone(), from.asSlice(0, count * bytes).asReadOnly());
+            return new TensorEntry(
+                    name, dtype, shape.clone(), from.asSlice(0, count * bytes).asReadOnly());
         }
         MemorySegment copy = owner.allocate(count * bytes, 64);
         long[] index = new long[shape.length];

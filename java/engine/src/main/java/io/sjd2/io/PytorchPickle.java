@@ -93,7 +93,8 @@ final class PytorchPickle {
     /// Runs one program.
     ///
     /// @throws ModelFormatException if it is damaged or wants what is not known
-    @Nullable Object run() throws ModelFormatException {
+    @Nullable
+    Object run() throws ModelFormatException {
         stack.clear();
         memo.clear();
         while (true) {
@@ -257,8 +258,7 @@ final class PytorchPickle {
                 yield tensor;
             }
             case DICTIONARY, NAMESPACE -> {
-                Map<Object, @Nullable Object> map =
-                        known == Known.NAMESPACE ? new Namespace() : new LinkedHashMap<>();
+                Map<Object, @Nullable Object> map = known == Known.NAMESPACE ? new Namespace() : new LinkedHashMap<>();
                 if (!values.isEmpty()) {
                     if (!(values.getFirst() instanceof List<?> pairs)) {
                         throw damaged("fills a dictionary from something that is no list");

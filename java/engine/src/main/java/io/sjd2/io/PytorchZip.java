@@ -107,8 +107,8 @@ final class PytorchZip {
         if (next > limit) {
             throw broken("an entry of its directory reaches beyond it");
         }
-        String name = new String(
-                file.asSlice(at + 46, nameLength).toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
+        String name =
+                new String(file.asSlice(at + 46, nameLength).toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
         // The 64-bit field holds those of the three numbers that do not fit, in this order.
         long field = at + 46 + nameLength;
         long fieldsEnd = field + extraLength;
@@ -148,7 +148,8 @@ final class PytorchZip {
     }
 
     /// An entry's bytes: a slice of the file where they are stored as they are, else unpacked into `owner`'s memory.
-    @Nullable MemorySegment open(String name, Arena owner) throws ModelFormatException {
+    @Nullable
+    MemorySegment open(String name, Arena owner) throws ModelFormatException {
         Entry entry = entries.get(name);
         if (entry == null) {
             return null;

@@ -264,7 +264,8 @@ public final class SafetensorsWriter {
 
     private static void writeValues(FileChannel channel, Item item, ByteBuffer chunk) throws IOException {
         switch (item.values) {
-            case Values.InMemory(MemorySegment segment) -> {
+            case Values.InMemory memory -> {
+                MemorySegment segment = memory.segment();
                 // Copied piece by piece, since a segment over a Java array other than bytes has no byte buffer.
                 MemorySegment piece = MemorySegment.ofBuffer(chunk);
                 for (long done = 0; done < segment.byteSize(); done += CHUNK_BYTES) {
@@ -274,9 +275,9 @@ public final class SafetensorsWriter {
                 }
                 chunk.clear();
             }
-            case Values.Floats(float[] array) -> {
+            case Values.Floats floats -> {
                 boolean narrow = item.dtype.equals("BF16");
-                for (float value : array) {
+                for (float value : floats.array()) {
                     if (!chunk.hasRemaining()) {
                         flush(channel, chunk);
                     }
@@ -288,8 +289,8 @@ public final class SafetensorsWriter {
                 }
                 flush(channel, chunk);
             }
-            case Values.Ints(int[] array) -> {
-                for (int value : array) {
+            case Values.Ints ints -> {
+                for (int value : ints.array()) {
                     if (!chunk.hasRemaining()) {
                         flush(channel, chunk);
                     }

@@ -1,6 +1,7 @@
 package io.sjd2.kernel;
 
-/// How a window is verified and redrawn; the ordinal is `sjd2_decoder` of the C ABI. `docs/decoding.md` has the algorithms.
+/// How a window is verified and redrawn; the ordinal is `sjd2_decoder` of the C ABI. `docs/decoding.md` has the
+/// algorithms.
 public enum DecoderKind {
     /// Autoregression: one row, one token.
     SEQUENTIAL,

@@ -8,7 +8,8 @@ import org.jspecify.annotations.Nullable;
 /// @param table      `[table_rows, hidden_size]` T
 /// @param tokenRows  `[codes + forced]` i32: table row of a local id; null for the identity
 /// @param noise      what noisy slots need; null when every image has levels 0
-public record DraftEmbeddings(Tensor table, @Nullable Tensor tokenRows, @Nullable Noise noise) {
+public record DraftEmbeddings(
+        Tensor table, @Nullable Tensor tokenRows, @Nullable Noise noise) {
     /// Normalisation and schedule of a grid of `N` levels; level 0 is clean (`lambda` 0, `alpha` 1).
     ///
     /// @param mean        `[hidden_size]` f32, mean of the image tokens' embeddings

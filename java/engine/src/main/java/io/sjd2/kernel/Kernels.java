@@ -15,7 +15,8 @@ import org.jspecify.annotations.Nullable;
 ///
 /// Where a `state` parameter may be null, every row of the tensors is live.
 ///
-/// Every method throws {@link IllegalArgumentException} naming the first argument whose shape or dtype does not fit, and
+/// Every method throws {@link IllegalArgumentException} naming the first argument whose shape or dtype does not fit,
+/// and
 /// {@link KernelException} if the library refuses.
 public interface Kernels {
     /// Elements of a packed `[nOut, nIn]` weight matrix of `dtype` (f32 or bf16).
@@ -37,7 +38,8 @@ public interface Kernels {
     /// @param ids    `[rows]` i32 in `[0, vocab_size)`
     void embed(Tensor out, Tensor table, Tensor ids);
 
-    /// Hands the window's input to every sequence of its image: the prompt's last embedding for the first row of an image
+    /// Hands the window's input to every sequence of its image: the prompt's last embedding for the first row of an
+    /// image
     /// that has committed nothing, and the embedding of the grid cell that a row predicts.
     ///
     /// @param x            `[batch, window, hidden_size]` f32
@@ -74,10 +76,12 @@ public interface Kernels {
     /// @param bias  `[n_out]` f32 or null
     void matmul(Tensor out, Tensor x, Tensor w, @Nullable Tensor bias, @Nullable StateBlock state, boolean accumulate);
 
-    /// Splits the fused projection, normalises q and k where the model does, rotates them and appends k and v to the cache.
+    /// Splits the fused projection, normalises q and k where the model does, rotates them and appends k and v to the
+    /// cache.
     ///
     /// @param q       `[batch, window, n_heads, head_dim]` T
-    /// @param kCache  `[batch, kv_capacity, n_kv_heads, head_dim]` T; row `w` goes to entry `kv_len + w`; `vCache` alike
+    /// @param kCache  `[batch, kv_capacity, n_kv_heads, head_dim]` T; row `w` goes to entry `kv_len + w`; `vCache`
+    /// alike
     /// @param qkv     `[batch, window, (n_heads + 2 n_kv_heads) * head_dim]` f32
     /// @param qkNorm  LayerNorm of q and k per head, or null
     /// @param rope    `[rope_len, head_dim / 2, 2]` f32: cosine, sine
@@ -107,13 +111,15 @@ public interface Kernels {
     /// Gaussian error linear unit, exact or by the tanh approximation; `out` T, `x` f32, equal shapes.
     void gelu(Tensor out, Tensor x, @Nullable StateBlock state, boolean tanhForm);
 
-    /// Initialises fresh slots, takes noisy ones one denoising step further and gathers the embeddings of the next pass.
+    /// Initialises fresh slots, takes noisy ones one denoising step further and gathers the embeddings of the next
+    /// pass.
     /// Exactly once per pass: it is not idempotent while slots are noisy. `include/sjd2/kernels.h` states the rules.
     ///
     /// @param input  `[images, window, hidden_size]` f32
     void windowInput(Tensor input, WindowState window, DraftEmbeddings embeddings, StateBlock state);
 
-    /// Guidance, temperature, top-k, top-p and softmax, into the half of `window.probs()` that belongs to this iteration.
+    /// Guidance, temperature, top-k, top-p and softmax, into the half of `window.probs()` that belongs to this
+    /// iteration.
     ///
     /// @param logits  `[batch, window, codes]` f32
     void targetProbs(WindowState window, Tensor logits, StateBlock state);
@@ -121,9 +127,11 @@ public interface Kernels {
     /// Tests the drafts, commits a prefix, redraws the rest and advances the state block; see `include/sjd2/kernels.h`.
     void verify(WindowState window, StateBlock state);
 
-    /// The rejection test with given uniforms, for tests: `result` `[rows + 3]` i32 = accepted, number of tokens, tokens.
+    /// The rejection test with given uniforms, for tests: `result` `[rows + 3]` i32 = accepted, number of tokens,
+    /// tokens.
     ///
-    /// @param residual  `[codes]` f32: distribution that the rejected row was redrawn from; untouched without a rejection
+    /// @param residual  `[codes]` f32: distribution that the rejected row was redrawn from; untouched without a
+    /// rejection
     /// @param draft     `[rows]` i32
     /// @param q         `[rows, codes]` f32; `p` alike
     /// @param uniforms  `[rows]` f32
@@ -133,7 +141,8 @@ public interface Kernels {
     /// `out[r]` = smallest `j` with `p[r,0] + .. + p[r,j] > uniforms[r]`; `out` `[rows]` i32, `p` `[rows, codes]` f32.
     void drawGiven(Tensor out, Tensor p, Tensor uniforms);
 
-    /// `out[r] = log softmax(logits[r,:])[targets[r]]`; `out` `[rows]` f32, `logits` `[rows, codes]` f32, `targets` `[rows]` i32.
+    /// `out[r] = log softmax(logits[r,:])[targets[r]]`; `out` `[rows]` f32, `logits` `[rows, codes]` f32, `targets`
+    /// `[rows]` i32.
     void logLikelihood(Tensor out, Tensor logits, Tensor targets);
 
     /// Philox words of one stream, elements `[0, n)`; `out` `[n]` i32 holding unsigned words.
@@ -158,7 +167,8 @@ public interface Kernels {
     /// @param moments  `[n, 2, out_channels]` f32 or null: receives mean and variance of each channel of `out`
     /// @param x        `[n, frames, height, width, channels]` f32
     /// @param norm     `[n, 3, channels]` f32 or null: `x` becomes `(x - mean) * factor + offset`
-    /// @param map      `[n, map_height, map_width, 2 * channels]` f32 or null: factors, then offsets, of the nearest cell
+    /// @param map      `[n, map_height, map_width, 2 * channels]` f32 or null: factors, then offsets, of the nearest
+    /// cell
     /// @param w        packed `[out_channels, channels, taps]` T; what it multiplies is rounded to T
     /// @param bias     `[out_channels]` f32 or null
     void conv(
@@ -171,7 +181,8 @@ public interface Kernels {
             @Nullable Tensor bias,
             Convolution convolution);
 
-    /// What {@link #conv} needs to normalise groups of channels: their mean, `weight / sqrt(variance + eps)` and `bias`.
+    /// What {@link #conv} needs to normalise groups of channels: their mean, `weight / sqrt(variance + eps)` and
+    /// `bias`.
     ///
     /// @param norm     `[n, 3, channels]` f32
     /// @param moments  `[n, 2, channels]` f32, as `conv` writes them

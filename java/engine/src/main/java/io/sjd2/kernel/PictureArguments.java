@@ -80,11 +80,7 @@ public final class PictureArguments {
         }
         if (map != null) {
             f32(op, "map", map);
-            if (map.rank() != 4
-                    || map.dim(0) != n
-                    || map.dim(1) < 1
-                    || map.dim(2) < 1
-                    || map.dim(3) != 2 * channels) {
+            if (map.rank() != 4 || map.dim(0) != n || map.dim(1) < 1 || map.dim(2) < 1 || map.dim(3) != 2 * channels) {
                 throw wrong(op, "map", map, "[n=" + n + ", map_height, map_width, 2 * channels=" + 2 * channels + "]");
             }
         }

@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
 
 /// The window of every image: drafts, their noisy embeddings, their probability rows, and the tokens committed so far.
 ///
-/// Sized once; nothing here is reallocated while decoding. All tensors live in the backend's memory. The slot of absolute
+/// Sized once; nothing here is reallocated while decoding. All tensors live in the backend's memory. The slot of
+/// absolute
 /// position `a` is at ring index `a % window`.
 ///
 /// @param tokens  `[images, max_length]` i32 local ids, valid up to each image's `committed`
@@ -17,7 +18,12 @@ import org.jspecify.annotations.Nullable;
 /// @param forced  `[max_length]` i32: local id of a structural token or -1; null when nothing is forced
 /// @param codes   number of sampled ids
 public record WindowState(
-        Tensor tokens, Tensor drafts, @Nullable Tensor noisy, Tensor probs, @Nullable Tensor forced, int codes) {
+        Tensor tokens,
+        Tensor drafts,
+        @Nullable Tensor noisy,
+        Tensor probs,
+        @Nullable Tensor forced,
+        int codes) {
     /// Ints of one draft.
     public static final int DRAFT_INTS = 4;
 

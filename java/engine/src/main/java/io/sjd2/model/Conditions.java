@@ -56,8 +56,9 @@ public final class Conditions {
             live += m ? 1 : 0;
         }
         if (!mask[mask.length - 1]) {
-            throw new IllegalArgumentException("the mask of the caption features is 0 in its last row, expected features"
-                    + " that are padded on the left");
+            throw new IllegalArgumentException(
+                    "the mask of the caption features is 0 in its last row, expected features"
+                            + " that are padded on the left");
         }
         float[] packed = new float[live * shape.captionWidth()];
         int at = 0;
@@ -98,8 +99,8 @@ public final class Conditions {
             throw new IllegalArgumentException("this model takes caption features, not classes");
         }
         if (label < 0 || label > shape.classes()) {
-            throw new IllegalArgumentException("class is " + label + ", expected 0 to " + (shape.classes() - 1) + ", or "
-                    + shape.classes() + " for none");
+            throw new IllegalArgumentException("class is " + label + ", expected 0 to " + (shape.classes() - 1)
+                    + ", or " + shape.classes() + " for none");
         }
         float[] row = Arrays.copyOfRange(table, label * hiddenSize, (label + 1) * hiddenSize);
         float[] rows = new float[shape.rows() * hiddenSize];

@@ -138,8 +138,6 @@ final class Config {
             }
         }
         double theta = positive(config, "rope_theta", d.theta());
-        return config.has("rope_parameters")
-                ? positive(config.get("rope_parameters"), "rope_theta", theta)
-                : theta;
+        return config.has("rope_parameters") ? positive(config.get("rope_parameters"), "rope_theta", theta) : theta;
     }
 }

@@ -20,7 +20,8 @@ import java.util.List;
 import java.util.regex.Matcher;
 import java.util.regex.Pattern;
 
-/// What the configurations of the published families say, in the engine's words. `docs/models.md` lists the conventions.
+/// What the configurations of the published families say, in the engine's words. `docs/models.md` lists the
+/// conventions.
 final class Families {
     /// Chameleon's LayerNorm of q and k has this epsilon whatever the configuration says.
     private static final float CHAMELEON_QK_EPS = 1e-5f;
@@ -31,9 +32,10 @@ final class Families {
     /// What Emu3's authors add to every prompt, and what they guide away from.
     private static final String EMU3_WRAPPER = "{prompt} masterpiece, film grained, best quality.";
 
-    private static final String EMU3_NEGATIVE = "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit,"
-            + " fewer digits, cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, watermark,"
-            + " username, blurry.";
+    private static final String EMU3_NEGATIVE =
+            "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit,"
+                    + " fewer digits, cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, watermark,"
+                    + " username, blurry.";
 
     private Families() {}
 
@@ -202,8 +204,7 @@ final class Families {
                         1,
                         new Affine("model.generation_head.proj_out"),
                         new Affine("model.generation_head.vision_head")));
-        WeightNames original = WeightNames.llama(
-                        "language_model.model.", "language_model.lm_head.weight", false, false)
+        WeightNames original = WeightNames.llama("language_model.model.", "language_model.lm_head.weight", false, false)
                 .withImage(new ImagePath(
                         "gen_embed.weight",
                         new Affine("gen_aligner.layers.0"),
@@ -298,7 +299,10 @@ final class Families {
                 -1,
                 captions
                         ? new ConditionShape(
-                                ConditionShape.Kind.CAPTION, rows, Config.in(config, "caption_dim", 1, 1 << 20, 2048), 0)
+                                ConditionShape.Kind.CAPTION,
+                                rows,
+                                Config.in(config, "caption_dim", 1, 1 << 20, 2048),
+                                0)
                         : new ConditionShape(
                                 ConditionShape.Kind.CLASS, rows, 0, Config.in(config, "num_classes", 1, 1 << 24, 1000)),
                 List.of());

@@ -8,7 +8,8 @@ import io.sjd2.tensor.Tensor;
 
 /// One parallel causal pass over the windows of a batch: all that a decoder knows of a model.
 ///
-/// Implementations hold the prompts' KV cache. The last prompt token of a sequence is not cached: it is the input of row 0
+/// Implementations hold the prompts' KV cache. The last prompt token of a sequence is not cached: it is the input of
+/// row 0
 /// of the first pass. Confined to the backend's thread.
 public interface ForwardPass {
     /// The backend whose memory all tensors live in.
@@ -37,7 +38,8 @@ public interface ForwardPass {
         return promptLength(sequence);
     }
 
-    /// From window input to logits, for the live rows that `state` tells. Appends the rows' keys and values to the cache.
+    /// From window input to logits, for the live rows that `state` tells. Appends the rows' keys and values to the
+    /// cache.
     ///
     /// @param windowInput  `[images, window, hidden_size]` f32
     /// @param logits       `[batch, window, codes]` f32, written for live rows

@@ -9,7 +9,8 @@ import java.nio.file.Path;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// What a checkpoint's `config.json` says, in the engine's words: everything needed to load its weights and frame a prompt.
+/// What a checkpoint's `config.json` says, in the engine's words: everything needed to load its weights and frame a
+/// prompt.
 ///
 /// @param family       `sjd2`, `chameleon`, `emu3`, `janus` or `llamagen`
 /// @param transformer  shapes and conventions
@@ -44,7 +45,8 @@ public record ModelDescription(
 
     /// Reads `config.json` of a model folder.
     ///
-    /// @throws ModelFormatException if the file is missing, is not a configuration, states an unknown `model_type`, or a
+    /// @throws ModelFormatException if the file is missing, is not a configuration, states an unknown `model_type`, or
+    /// a
     ///     value is out of range
     public static ModelDescription read(Path folder) throws IOException {
         Path file = folder.resolve(CONFIG_FILE);
@@ -70,8 +72,8 @@ public record ModelDescription(
             case "emu3", "Emu3", "emu3_text_model" -> Families.emu3(config, folder);
             case "janus", "multi_modality" -> Families.janus(config, folder);
             case "llamagen_gpt", "llamagen" -> Families.llamaGen(config, folder);
-            default -> throw config.get(TYPE)
-                    .unexpected("one of: sjd2, chameleon, emu3, janus, multi_modality, llamagen_gpt");
+            default ->
+                throw config.get(TYPE).unexpected("one of: sjd2, chameleon, emu3, janus, multi_modality, llamagen_gpt");
         };
     }
 

@@ -12,8 +12,10 @@ import org.jspecify.annotations.Nullable;
 /// @param description  what it is
 /// @param tensors      its weights
 /// @param folder       where it lies; null if it is made up
-public record ModelFiles(ModelDescription description, TensorSource tensors, @Nullable Path folder)
-        implements AutoCloseable {
+public record ModelFiles(
+        ModelDescription description,
+        TensorSource tensors,
+        @Nullable Path folder) implements AutoCloseable {
 
     /// Opens the weights of a folder: safetensors, else what PyTorch saved.
     ///
@@ -23,9 +25,8 @@ public record ModelFiles(ModelDescription description, TensorSource tensors, @Nu
         boolean safetensors = Files.exists(folder.resolve(SafetensorsFolder.SINGLE_FILE))
                 || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
         List<Path> others = safetensors ? List.of() : PytorchSource.find(folder);
-        TensorSource tensors = others.isEmpty()
-                ? SafetensorsSource.open(folder, map)
-                : PytorchSource.open(folder, others, map);
+        TensorSource tensors =
+                others.isEmpty() ? SafetensorsSource.open(folder, map) : PytorchSource.open(folder, others, map);
         return new ModelFiles(description, tensors, folder);
     }
 

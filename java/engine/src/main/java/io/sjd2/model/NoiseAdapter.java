@@ -14,7 +14,8 @@ import org.jspecify.annotations.Nullable;
 /// What next-clean-token fine-tuning adds to a checkpoint: normalisation of image-token embeddings, the grid of noise
 /// levels, and the small network that turns a level into an embedding.
 ///
-/// Read from `sjd2.json` and `sjd2.safetensors` beside the weights; a model without them decodes with random drafts only.
+/// Read from `sjd2.json` and `sjd2.safetensors` beside the weights; a model without them decodes with random drafts
+/// only.
 public final class NoiseAdapter {
     /// Settings of the adapter.
     public static final String SETTINGS_FILE = "sjd2.json";

@@ -2,7 +2,8 @@ package io.sjd2.model;
 
 /// A grid of noise levels `N .. 1` and the clean level 0, by the ratio `lambda = sigma / alpha`.
 ///
-/// Denoising works on `z = e / alpha`, where one step is a lerp that depends on `lambda` alone (`docs/decoding.md`); alpha
+/// Denoising works on `z = e / alpha`, where one step is a lerp that depends on `lambda` alone (`docs/decoding.md`);
+/// alpha
 /// only scales what the network sees. The pair is variance preserving: `alpha = 1 / sqrt(1 + lambda^2)`.
 public final class NoiseSchedule {
     private final double[] lambda;
@@ -20,8 +21,8 @@ public final class NoiseSchedule {
             throw new IllegalArgumentException("levels is " + levels + ", expected 0 to 100000");
         }
         if (!(min > 0 && max >= min && max < 1e9 && rho > 0)) {
-            throw new IllegalArgumentException(
-                    "noise grid: expected 0 < min <= max and rho > 0, got min " + min + ", max " + max + ", rho " + rho);
+            throw new IllegalArgumentException("noise grid: expected 0 < min <= max and rho > 0, got min " + min
+                    + ", max " + max + ", rho " + rho);
         }
         double[] lambda = new double[levels + 1];
         double from = Math.pow(max, 1 / rho);

@@ -90,8 +90,12 @@ public record PictureFormat(
     /// @throws IllegalArgumentException if the model makes no pictures of that size, naming sizes that it makes
     public Grid gridOf(int width, int height, int pixelsPerCode) {
         int step = unit * pixelsPerCode;
-        if (width < step || height < step || width % step != 0 || height % step != 0
-                || width / pixelsPerCode > MOST_CODES || height / pixelsPerCode > MOST_CODES) {
+        if (width < step
+                || height < step
+                || width % step != 0
+                || height % step != 0
+                || width / pixelsPerCode > MOST_CODES
+                || height / pixelsPerCode > MOST_CODES) {
             throw new IllegalArgumentException("size is " + width + "x" + height + ", expected multiples of " + step
                     + " pixels up to " + MOST_CODES * pixelsPerCode);
         }

@@ -8,7 +8,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/// One sequence, fed in pieces of any size over its KV cache, with everything that other implementations can be compared
+/// One sequence, fed in pieces of any size over its KV cache, with everything that other implementations can be
+/// compared
 /// by: the residual stream behind every block, the last norm, logits of every token.
 ///
 /// Takes a model loaded with {@link Transformer.Heads#ALL} where logits of tokens are wanted. Confined to one thread.
@@ -47,11 +48,12 @@ public final class Probe implements AutoCloseable {
     public float[] embedCodes(int[] codes) {
         for (int code : codes) {
             if (code < 0 || code >= model.description().codes()) {
-                throw new IllegalArgumentException(
-                        "code " + code + " is out of range, expected 0 to " + (model.description().codes() - 1));
+                throw new IllegalArgumentException("code " + code + " is out of range, expected 0 to "
+                        + (model.description().codes() - 1));
             }
         }
-        return embedded(model.codeTable(), Arrays.stream(codes).map(model::tableRow).toArray(), "code");
+        return embedded(
+                model.codeTable(), Arrays.stream(codes).map(model::tableRow).toArray(), "code");
     }
 
     private float[] embedded(Tensor table, int[] rows, String what) {
@@ -85,7 +87,8 @@ public final class Probe implements AutoCloseable {
         int layers = model.config().layers();
         float[][] hidden = new float[layers][rows * width];
         float[] finalNorm = new float[rows * width];
-        float[] codeLogits = new float[Math.multiplyExact(rows, model.description().codes())];
+        float[] codeLogits =
+                new float[Math.multiplyExact(rows, model.description().codes())];
         Linear text = model.textHead();
         float[] textLogits = text == null ? null : new float[Math.multiplyExact(rows, text.nOut())];
         for (int start = 0; start < rows; start += forward.feedRows()) {
@@ -104,7 +107,10 @@ public final class Probe implements AutoCloseable {
                 Transformer.Head head = model.head();
                 Linear first = head.hidden();
                 Tensor last = first == null ? in : activated(arena, first, in);
-                download(product(arena, head.out(), last), codeLogits, start * head.out().nOut());
+                download(
+                        product(arena, head.out(), last),
+                        codeLogits,
+                        start * head.out().nOut());
                 if (text != null) {
                     download(product(arena, text, in), textLogits, start * text.nOut());
                 }

@@ -30,7 +30,8 @@ public record PromptFormat(
         START_ONLY,
         /// The frame around the default negative prompt.
         NEGATIVE,
-        /// As many tokens as the prompt, all but the first and the last replaced by the pad token, which is attended to.
+        /// As many tokens as the prompt, all but the first and the last replaced by the pad token, which is attended
+        /// to.
         PADDED
     }
 

@@ -16,7 +16,8 @@ import java.util.Map;
 import java.util.Set;
 import java.util.stream.Stream;
 
-/// Weights of files that PyTorch saved, as some authors publish them: `pytorch_model.bin`, whole or in shards, or one `.pt`.
+/// Weights of files that PyTorch saved, as some authors publish them: `pytorch_model.bin`, whole or in shards, or one
+/// `.pt`.
 final class PytorchSource implements TensorSource {
     private static final String SINGLE_FILE = "pytorch_model.bin";
     private static final String INDEX_FILE = "pytorch_model.bin.index.json";

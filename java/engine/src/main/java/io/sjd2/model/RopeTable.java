@@ -11,7 +11,11 @@ final class RopeTable {
         Grid plane = config.rope().plane();
         return plane == null
                 ? standard(length, config.headDim(), config.rope().theta())
-                : plane(plane, config.rope().conditionRows(), config.headDim(), config.rope().theta());
+                : plane(
+                        plane,
+                        config.rope().conditionRows(),
+                        config.headDim(),
+                        config.rope().theta());
     }
 
     /// Rows of a table of {@link #of}.
@@ -20,7 +24,8 @@ final class RopeTable {
         return plane == null ? length : config.rope().conditionRows() + plane.cells();
     }
 
-    /// `[conditionRows + cells, headDim / 2, 2]`: zero for the condition, whose queries and keys so become zero; then the
+    /// `[conditionRows + cells, headDim / 2, 2]`: zero for the condition, whose queries and keys so become zero; then
+    /// the
     /// row of a cell turns the first half of the pairs and its column the second, by `theta^(-2j / (headDim / 2))`.
     static float[] plane(Grid plane, int conditionRows, int headDim, double theta) {
         int quarter = headDim / 4;
@@ -43,7 +48,8 @@ final class RopeTable {
 
     /// `[length, headDim / 2, 2]`: cosine and sine of `position * theta^(-2i / headDim)`.
     ///
-    /// Frequencies and angles are rounded to f32 as the published implementations round them: at position 2,400 the angle's
+    /// Frequencies and angles are rounded to f32 as the published implementations round them: at position 2,400 the
+    /// angle's
     /// f32 rounding moves a sine by 1e-4, more than the tolerance on logits, so being more exact would be further off.
     static float[] standard(int length, int headDim, double theta) {
         int half = headDim / 2;

@@ -13,7 +13,8 @@ import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.List;
 
-/// Log-likelihood of finished pictures under the model itself: teacher forcing, clean embeddings, no guidance, no filters.
+/// Log-likelihood of finished pictures under the model itself: teacher forcing, clean embeddings, no guidance, no
+/// filters.
 ///
 /// The one measurement that sees a biased sampler: colours and places may look right while the tokens are improbable.
 public final class Scorer {
@@ -81,8 +82,7 @@ public final class Scorer {
         int chunk = Math.min(CHUNK, codes.length);
         float[] result = new float[codes.length];
         try (Arena arena = Arena.ofShared();
-                TransformerForward forward =
-                        new TransformerForward(model, 1, chunk, prompt.length() + codes.length)) {
+                TransformerForward forward = new TransformerForward(model, 1, chunk, prompt.length() + codes.length)) {
             forward.prefill(List.of(prompt));
             StateBlock state = new StateBlock(backend, arena, 1, 1, chunk);
             WindowState window = WindowState.allocate(

@@ -18,7 +18,8 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// The weights of one model, packed for one backend. Read-only once loaded, so any number of forward passes may share it;
+/// The weights of one model, packed for one backend. Read-only once loaded, so any number of forward passes may share
+/// it;
 /// owns its memory and gives it back in {@link #close()}.
 public final class Transformer implements AutoCloseable {
     /// Weights of one block.
@@ -83,13 +84,15 @@ public final class Transformer implements AutoCloseable {
         this.conditions = from.conditions();
         if (c.targetGrid() != null) {
             this.rowEmbed = from.f32(names.targetGrid().get(0), c.targetGrid().height(), c.hiddenSize());
-            this.columnEmbed = from.f32(names.targetGrid().get(1), c.targetGrid().width(), c.hiddenSize());
+            this.columnEmbed =
+                    from.f32(names.targetGrid().get(1), c.targetGrid().width(), c.hiddenSize());
         } else {
             this.rowEmbed = null;
             this.columnEmbed = null;
         }
-        this.noiseAdapter =
-                from.folder == null ? null : NoiseAdapter.find(from.folder, c.hiddenSize()).orElse(null);
+        this.noiseAdapter = from.folder == null
+                ? null
+                : NoiseAdapter.find(from.folder, c.hiddenSize()).orElse(null);
         this.weightBytes = from.packedBytes;
         this.parameters = from.parameters;
         backend.synchronize();
@@ -113,8 +116,8 @@ public final class Transformer implements AutoCloseable {
     /// @param files  may be closed once this returns
     /// @param dtype  f32 or bf16: what the weights are stored and multiplied as
     /// @throws ModelFormatException as the other
-    public static Transformer load(
-            Backend backend, ModelFiles files, DType dtype, Heads heads, LoadListener listener) throws IOException {
+    public static Transformer load(Backend backend, ModelFiles files, DType dtype, Heads heads, LoadListener listener)
+            throws IOException {
         if (dtype != DType.F32 && dtype != DType.BF16) {
             throw new IllegalArgumentException("dtype " + dtype.label() + " is not one of f32, bf16");
         }
@@ -202,15 +205,18 @@ public final class Transformer implements AutoCloseable {
     }
 
     /// `[vocab_size, hidden_size]`: logits of every token; null unless loaded with {@link Heads#ALL}.
-    @Nullable Linear textHead() {
+    @Nullable
+    Linear textHead() {
         return textHead;
     }
 
-    @Nullable Tensor rowEmbed() {
+    @Nullable
+    Tensor rowEmbed() {
         return rowEmbed;
     }
 
-    @Nullable Tensor columnEmbed() {
+    @Nullable
+    Tensor columnEmbed() {
         return columnEmbed;
     }
 
@@ -386,10 +392,11 @@ public final class Transformer implements AutoCloseable {
                 case "F32" -> DType.F32;
                 case "BF16" -> DType.BF16;
                 case "F16" -> DType.F16;
-                default -> throw new ModelFormatException(
-                        files.source(),
-                        "tensor " + tensor + " has a dtype that weights cannot have",
-                        "convert it to F32, BF16 or F16");
+                default ->
+                    throw new ModelFormatException(
+                            files.source(),
+                            "tensor " + tensor + " has a dtype that weights cannot have",
+                            "convert it to F32, BF16 or F16");
             };
         }
 
@@ -513,7 +520,8 @@ public final class Transformer implements AutoCloseable {
             Tensor[] loaded = new Tensor[tables.size()];
             for (int p = 0; p < loaded.length; p++) {
                 int rows = normRows(tables.get(p), p < 2 ? config.heads() : config.kvHeads());
-                loaded[p] = f32(tables.get(p), files.info(tables.get(p)).shape()).view(rows, config.headDim());
+                loaded[p] =
+                        f32(tables.get(p), files.info(tables.get(p)).shape()).view(rows, config.headDim());
             }
             return new QkNorm(loaded[0], loaded[1], loaded[2], loaded[3], shape.eps());
         }
@@ -573,7 +581,8 @@ public final class Transformer implements AutoCloseable {
             return new Head(null, new Linear(dst, null, codes, d));
         }
 
-        @Nullable Linear textHead() throws IOException {
+        @Nullable
+        Linear textHead() throws IOException {
             if (heads == Heads.CODES || !description.headByToken() && names.image() == null) {
                 return null;
             }
@@ -581,7 +590,8 @@ public final class Transformer implements AutoCloseable {
             return packed(config.vocabSize(), config.hiddenSize(), List.of(names.head()), false);
         }
 
-        @Nullable Conditions conditions() throws IOException {
+        @Nullable
+        Conditions conditions() throws IOException {
             ConditionShape shape = description.condition();
             if (shape == null) {
                 return null;

@@ -53,7 +53,11 @@ public record TransformerConfig(
     /// @param pairs          how elements pair up
     /// @param conditionRows  positions before the plane; they are not rotated but zeroed. 0 without a plane
     /// @param plane          grid whose row turns the first half of the pairs and whose column the second, or null
-    public record Rope(double theta, RopePairs pairs, int conditionRows, @Nullable Grid plane) {
+    public record Rope(
+            double theta,
+            RopePairs pairs,
+            int conditionRows,
+            @Nullable Grid plane) {
         public Rope(double theta, RopePairs pairs) {
             this(theta, pairs, 0, null);
         }
@@ -121,7 +125,8 @@ public record TransformerConfig(
 
     /// Floating-point operations of one row of the blocks, attention over `kvLen` entries included.
     public double blockFlopPerRow(long kvLen) {
-        double products = 2.0 * layers
+        double products = 2.0
+                * layers
                 * ((double) qkvSize() * hiddenSize
                         + (double) hiddenSize * attentionSize()
                         + 3.0 * intermediateSize * hiddenSize);

@@ -17,7 +17,8 @@ import org.jspecify.annotations.Nullable;
 
 /// The KV cache and workspace of one batch of sequences, and the pass over them.
 ///
-/// Sized once: a pass allocates nothing. The cache is appended in place and rolled back by its length, which lives in the
+/// Sized once: a pass allocates nothing. The cache is appended in place and rolled back by its length, which lives in
+/// the
 /// state block. Confined to the backend's thread; owns its memory until {@link #close()}.
 public final class TransformerForward implements ForwardPass, AutoCloseable {
     /// Rows per sequence that a prefill feeds at once; bounds the workspace, not the prompt.
@@ -76,8 +77,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
         TransformerConfig c = model.config();
         if (capacity > c.maxPositions()) {
-            throw new IllegalArgumentException("the prompt and the picture take " + capacity + " positions, the model has "
-                    + c.maxPositions() + "; shorten the prompt");
+            throw new IllegalArgumentException("the prompt and the picture take " + capacity
+                    + " positions, the model has " + c.maxPositions() + "; shorten the prompt");
         }
         this.model = model;
         this.config = c;
@@ -89,8 +90,7 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         this.scale = (float) (1 / Math.sqrt(c.headDim()));
         this.arena = Arena.ofShared();
         try {
-            this.rope =
-                    uploaded(RopeTable.of(c, capacity), RopeTable.rows(c, capacity), c.headDim() / 2, 2);
+            this.rope = uploaded(RopeTable.of(c, capacity), RopeTable.rows(c, capacity), c.headDim() / 2, 2);
             this.keys = new ArrayList<>(c.layers());
             this.values = new ArrayList<>(c.layers());
             for (int i = 0; i < c.layers(); i++) {
@@ -191,9 +191,9 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
         NoiseAdapter adapter = model.noiseAdapter();
         if (adapter == null) {
-            throw new IllegalArgumentException(
-                    "levels is " + levels + ", but the model is not fine-tuned for noisy inputs; use a decoder without sjd2"
-                            + " or fine-tune it with `sjd2 finetune`");
+            throw new IllegalArgumentException("levels is " + levels
+                    + ", but the model is not fine-tuned for noisy inputs; use a decoder without sjd2"
+                    + " or fine-tune it with `sjd2 finetune`");
         }
         NoiseSchedule schedule = adapter.schedule(levels);
         return new DraftEmbeddings(
@@ -258,17 +258,19 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
                     "prefill: a prompt has " + prompt.length() + " tokens, expected 1 to " + capacity);
         }
         switch (prompt) {
-            case Prompt.Tokens(int[] ids) -> {
-                for (int id : ids) {
+            case Prompt.Tokens tokens -> {
+                for (int id : tokens.ids()) {
                     if (id < 0 || id >= config.vocabSize()) {
                         throw new IllegalArgumentException(
                                 "prefill: token id " + id + " is outside of the vocabulary of " + config.vocabSize());
                     }
                 }
             }
-            case Prompt.Embeddings(float[] values, int length, int position) -> {
-                if (values.length != (long) length * config.hiddenSize()) {
-                    throw new IllegalArgumentException("prefill: " + length + " embeddings have " + values.length
+            case Prompt.Embeddings embeddings -> {
+                int length = embeddings.length();
+                int numbers = embeddings.values().length;
+                if (numbers != (long) length * config.hiddenSize()) {
+                    throw new IllegalArgumentException("prefill: " + length + " embeddings have " + numbers
                             + " numbers, expected [" + length + ", " + config.hiddenSize() + "]");
                 }
             }
@@ -293,15 +295,15 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     private void embed(Tensor out, Prompt prompt, int from) {
         int count = Math.toIntExact(out.dim(0));
         switch (prompt) {
-            case Prompt.Tokens(int[] ids) -> {
+            case Prompt.Tokens tokens -> {
                 Tensor slice = promptIds.rows(0, count);
                 // The upload is ordered behind the kernels that read the buffer's last contents.
-                backend.upload(slice, MemorySegment.ofArray(ids).asSlice(4L * from, 4L * count));
+                backend.upload(slice, MemorySegment.ofArray(tokens.ids()).asSlice(4L * from, 4L * count));
                 kernels.embed(out, model.table(), slice);
             }
-            case Prompt.Embeddings(float[] values, int length, int position) -> {
+            case Prompt.Embeddings embeddings -> {
                 long width = 4L * config.hiddenSize();
-                backend.upload(out, MemorySegment.ofArray(values).asSlice(from * width, count * width));
+                backend.upload(out, MemorySegment.ofArray(embeddings.values()).asSlice(from * width, count * width));
             }
         }
         backend.synchronize();
@@ -337,8 +339,7 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
 
     @Override
     public void run(Tensor windowInput, Tensor logits, WindowState windowState, StateBlock state) {
-        kernels.sequenceInput(
-                decodeSpace.x(), windowInput, lastPrompt, model.rowEmbed(), model.columnEmbed(), state);
+        kernels.sequenceInput(decodeSpace.x(), windowInput, lastPrompt, model.rowEmbed(), model.columnEmbed(), state);
         blocks(decodeSpace, state, null);
         kernels.rmsNorm(decodeSpace.normed(), decodeSpace.x(), model.finalNorm(), state, config.normEps());
         head(logits, decodeSpace.normed(), state);
@@ -373,9 +374,17 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             } else {
                 kernels.round(w.normed(), w.x(), state);
             }
-            kernels.matmul(w.qkv(), w.normed(), layer.qkv().weight(), layer.qkv().bias(), state, false);
+            kernels.matmul(
+                    w.qkv(), w.normed(), layer.qkv().weight(), layer.qkv().bias(), state, false);
             kernels.ropeAppend(
-                    w.q(), keys.get(i), values.get(i), w.qkv(), layer.qkNorm(), rope, state, config.rope().pairs());
+                    w.q(),
+                    keys.get(i),
+                    values.get(i),
+                    w.qkv(),
+                    layer.qkNorm(),
+                    rope,
+                    state,
+                    config.rope().pairs());
             kernels.attention(w.attention(), w.q(), keys.get(i), values.get(i), state, scale);
             branch(w, w.attentionRows(), layer.attentionOut(), layer.inputNorm(), state, pre);
             if (pre) {
@@ -383,7 +392,13 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             } else {
                 kernels.round(w.normed(), w.x(), state);
             }
-            kernels.matmul(w.gateUp(), w.normed(), layer.gateUp().weight(), layer.gateUp().bias(), state, false);
+            kernels.matmul(
+                    w.gateUp(),
+                    w.normed(),
+                    layer.gateUp().weight(),
+                    layer.gateUp().bias(),
+                    state,
+                    false);
             kernels.swiglu(w.mlp(), w.gateUp(), state);
             branch(w, w.mlp(), layer.down(), layer.postNorm(), state, pre);
             if (listener != null) {
@@ -392,7 +407,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
     }
 
-    /// Projects a branch back and adds it to the residual stream, normalised behind the projection where the model does.
+    /// Projects a branch back and adds it to the residual stream, normalised behind the projection where the model
+    /// does.
     private void branch(Workspace w, Tensor in, Linear out, Tensor norm, StateBlock state, boolean pre) {
         if (pre) {
             kernels.matmul(w.x(), in, out.weight(), out.bias(), state, true);

@@ -16,8 +16,8 @@ final class Vocabulary {
     private static final String MAP = "vocabulary_map";
 
     /// Places of the text tokeniser in published folders, beside the model's own.
-    private static final List<String> TOKENIZERS =
-            List.of("tokenizer.json", "text_tokenizer.json", "tokenizer/text_tokenizer.json", "tokenizer/tokenizer.json");
+    private static final List<String> TOKENIZERS = List.of(
+            "tokenizer.json", "text_tokenizer.json", "tokenizer/text_tokenizer.json", "tokenizer/tokenizer.json");
 
     private final String source;
     private final Map<String, Integer> ids;
@@ -113,7 +113,8 @@ final class Vocabulary {
             tokens[entry.getKey()] = entry.getValue();
         }
         if (tokens.length < 2) {
-            throw new ModelFormatException(source, "names no image tokens (" + what + ")", "take the model's own files");
+            throw new ModelFormatException(
+                    source, "names no image tokens (" + what + ")", "take the model's own files");
         }
         return CodeMap.of(tokens);
     }

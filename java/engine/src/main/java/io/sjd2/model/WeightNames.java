@@ -123,12 +123,34 @@ public record WeightNames(
 
     WeightNames withImage(ImagePath path) {
         return new WeightNames(
-                embedding, inputNorm, postNorm, qkv, attentionOut, gateUp, down, finalNorm, head, qkNorm, targetGrid, path);
+                embedding,
+                inputNorm,
+                postNorm,
+                qkv,
+                attentionOut,
+                gateUp,
+                down,
+                finalNorm,
+                head,
+                qkNorm,
+                targetGrid,
+                path);
     }
 
     WeightNames withHead(String name) {
         return new WeightNames(
-                embedding, inputNorm, postNorm, qkv, attentionOut, gateUp, down, finalNorm, name, qkNorm, targetGrid, image);
+                embedding,
+                inputNorm,
+                postNorm,
+                qkv,
+                attentionOut,
+                gateUp,
+                down,
+                finalNorm,
+                name,
+                qkNorm,
+                targetGrid,
+                image);
     }
 
     static String at(String name, int layer) {

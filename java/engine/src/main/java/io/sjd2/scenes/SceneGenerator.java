@@ -212,7 +212,8 @@ public final class SceneGenerator {
     /// model writes row by row: were the right one met first as often, which of the two begins would depend on
     /// column and relation as an exclusive or, of which a model learned nothing from a quarter of a million pictures.
     private static boolean leftIsMetFirst(Scene.Placed subject, Scene.Placed object, int dx, int dy) {
-        return Math.abs(dx) <= Math.abs(dy) || (dx < 0 ? topRow(subject) <= topRow(object) : topRow(object) <= topRow(subject));
+        return Math.abs(dx) <= Math.abs(dy)
+                || (dx < 0 ? topRow(subject) <= topRow(object) : topRow(object) <= topRow(subject));
     }
 
     private static int topRow(Scene.Placed object) {

@@ -44,7 +44,7 @@ final class AddedTokens {
     void add(String pattern, Added token) {
         Node node = root;
         for (int i = 0; i < pattern.length(); i++) {
-            node = node.next.computeIfAbsent(pattern.charAt(i), _ -> new Node());
+            node = node.next.computeIfAbsent(pattern.charAt(i), character -> new Node());
         }
         if (node != root) {
             node.token = token;

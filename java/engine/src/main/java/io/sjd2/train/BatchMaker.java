@@ -42,9 +42,8 @@ final class BatchMaker {
             TrainingData.Example example = data.example(order(step * options.batch() + i));
             boolean blind =
                     new CounterRandom(options.seed(), step, i, PURPOSE_CAPTION).uniform() < options.captionDropout();
-            CounterRandom thinning = options.thins(step)
-                    ? new CounterRandom(options.seed(), step, i, PURPOSE_THINNING)
-                    : null;
+            CounterRandom thinning =
+                    options.thins(step) ? new CounterRandom(options.seed(), step, i, PURPOSE_THINNING) : null;
             int firstImageRow = add(batch, example, !blind, thinning);
             if (options.objective() == Objective.SJD2_FINETUNE) {
                 addNoise(batch, firstImageRow, step, i);
@@ -60,10 +59,7 @@ final class BatchMaker {
     }
 
     private int add(
-            SequenceBatch batch,
-            TrainingData.Example example,
-            boolean withCaption,
-            @Nullable CounterRandom thinning) {
+            SequenceBatch batch, TrainingData.Example example, boolean withCaption, @Nullable CounterRandom thinning) {
         int[] codes = example.codes();
         if (codes.length != vocabulary.cells()) {
             throw new IllegalArgumentException(

@@ -16,7 +16,8 @@ import java.util.TreeMap;
 import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
-/// The pictures of a folder and what they show: `name.png` or `name.jpg` beside `name.txt`, in the order of their names.
+/// The pictures of a folder and what they show: `name.png` or `name.jpg` beside `name.txt`, in the order of their
+/// names.
 /// Pictures are read when they are asked for. Immutable.
 public final class CaptionedPictures {
     private static final String CAPTION = ".txt";

@@ -1,6 +1,5 @@
 package io.sjd2.train;
 
-import io.sjd2.io.ModelFormatException;
 import io.sjd2.tokenizer.Tokenizer;
 import io.sjd2.vq.ImageTokenizer;
 import java.io.IOException;

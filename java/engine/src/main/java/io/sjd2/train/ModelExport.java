@@ -62,8 +62,7 @@ public final class ModelExport {
         AtomicFiles.write(folder.resolve(TOKENIZER_FILE), tokenizerJson.strip() + "\n");
         ImageTokenizers.save(images, folder.resolve(ImageTokenizers.FOLDER));
         if (!Files.exists(folder.resolve(GENERATION_FILE))) {
-            AtomicFiles.write(
-                    folder.resolve(GENERATION_FILE), Json.prettyText(generation(trainer.vocabulary())));
+            AtomicFiles.write(folder.resolve(GENERATION_FILE), Json.prettyText(generation(trainer.vocabulary())));
         }
         if (trainer.options().objective() == Objective.SJD2_FINETUNE) {
             writeAdapter(trainer, flat, folder);

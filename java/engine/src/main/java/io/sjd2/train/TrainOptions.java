@@ -19,7 +19,8 @@ import org.jspecify.annotations.Nullable;
 /// @param emaDecay           of the averaged weights; 0 keeps none
 /// @param gradientClip       largest norm of the gradient; 0 for no limit
 /// @param captionDropout     share of sequences trained without their caption
-/// @param thinning           frequency above which an image code gives its loss only now and then, until the rate falls:
+/// @param thinning           frequency above which an image code gives its loss only now and then, until the rate
+/// falls:
 ///                           with probability `sqrt(thinning / frequency)`; 0 keeps every loss
 /// @param dtype              of activations and products: F32 or BF16
 /// @param noise              of the fine-tuning

@@ -57,8 +57,8 @@ public final class Trainer implements AutoCloseable {
 
         /// Takes the statistics of the image codes' rows as they are now.
         void measure() {
-            float[][] statistics = EmbeddingStatistics.of(params.value("model.embed_tokens.weight")
-                    .rows(vocabulary.firstImageToken(), vocabulary.codes()));
+            float[][] statistics = EmbeddingStatistics.of(
+                    params.value("model.embed_tokens.weight").rows(vocabulary.firstImageToken(), vocabulary.codes()));
             mean.fill(statistics[0]);
             std.fill(statistics[1]);
         }
@@ -129,12 +129,13 @@ public final class Trainer implements AutoCloseable {
                     boolean writesStream = name.endsWith("o_proj.weight") || name.endsWith("down_proj.weight");
                     fillNormal(t, random, writesStream ? std / Math.sqrt(2.0 * shape.layers()) : std);
                 }
-                case EMBEDDING -> fillNormal(
-                        t,
-                        random,
-                        name.equals(shape.headName())
-                                ? HEAD_STD
-                                : name.contains("target_") ? POSITION_STD : EMBEDDING_STD);
+                case EMBEDDING ->
+                    fillNormal(
+                            t,
+                            random,
+                            name.equals(shape.headName())
+                                    ? HEAD_STD
+                                    : name.contains("target_") ? POSITION_STD : EMBEDDING_STD);
                 case VECTOR -> kernels.fill(t, name.endsWith(".bias") ? 0 : 1);
                 case LEVEL -> {
                     if (name.endsWith("fc1.weight")) {
@@ -233,7 +234,8 @@ public final class Trainer implements AutoCloseable {
         if (!Arrays.equals(entry.shape(), slot.entry().shape())) {
             throw new ModelFormatException(
                     folder.toString(),
-                    "tensor " + entry + " should be " + Arrays.toString(slot.entry().shape()),
+                    "tensor " + entry + " should be "
+                            + Arrays.toString(slot.entry().shape()),
                     "the weights belong to another network");
         }
         params.value(slot.entry().name()).fill(entry.toFloats());
@@ -278,8 +280,7 @@ public final class Trainer implements AutoCloseable {
             double now = options.batch() * 1e9 / (System.nanoTime() - start);
             speed = speed == 0 ? now : 1 / (SPEED_MEMORY / speed + (1 - SPEED_MEMORY) / now);
             double left = (options.steps() - step) * options.batch() / speed;
-            goOn = listener.onStep(
-                    new TrainListener.Progress(step, options.steps(), loss, norm, rate, speed, left));
+            goOn = listener.onStep(new TrainListener.Progress(step, options.steps(), loss, norm, rate, speed, left));
             boolean last = step == options.steps() || !goOn;
             if (options.checkpoint() != null && (last || step % options.checkpointInterval() == 0)) {
                 Checkpoint.write(options.checkpoint(), params, optimizer, options, step);

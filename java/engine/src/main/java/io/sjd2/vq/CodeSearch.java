@@ -8,8 +8,10 @@ import java.lang.foreign.MemorySegment;
 
 /// Finds the code nearest to each latent pixel.
 ///
-/// The least distance is the greatest of `z.e - |e|^2 / 2`, a matrix product. It is computed in f32; whatever comes within
-/// its error of the best is compared again in f64, so that the answer is the same on every backend. Of equal distances the
+/// The least distance is the greatest of `z.e - |e|^2 / 2`, a matrix product. It is computed in f32; whatever comes
+/// within
+/// its error of the best is compared again in f64, so that the answer is the same on every backend. Of equal distances
+/// the
 /// lowest code wins.
 final class CodeSearch {
     private static final long SCORE_BYTES = 64L << 20;
@@ -77,8 +79,7 @@ final class CodeSearch {
             for (int first = 0; first < pixels; first += block) {
                 int rows = Math.min(block, pixels - first);
                 backend.upload(
-                        z.rows(0, rows),
-                        MemorySegment.ofArray(latent).asSlice(4L * first * width, 4L * rows * width));
+                        z.rows(0, rows), MemorySegment.ofArray(latent).asSlice(4L * first * width, 4L * rows * width));
                 backend.kernels().matmul(out.rows(0, rows), z.rows(0, rows), packed, bias, null, false);
                 backend.download(MemorySegment.ofArray(scores).asSlice(0, 4L * rows * codes), out.rows(0, rows));
                 for (int r = 0; r < rows; r++) {

@@ -17,10 +17,12 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 
-/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open], either by
+/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open], either
+/// by
 /// [#openCodec].
 ///
-/// A patch tokeniser is `{"model_type": "sjd2_patch", "codes", "patch_size", "grid_height", "grid_width"}` and one tensor,
+/// A patch tokeniser is `{"model_type": "sjd2_patch", "codes", "patch_size", "grid_height", "grid_width"}` and one
+/// tensor,
 /// `codebook` `[codes, patch, patch, 3]` in [-1, 1].
 public final class ImageTokenizers {
     /// The folder within a model folder.
@@ -67,7 +69,8 @@ public final class ImageTokenizers {
     }
 
     /// Finds and opens the convolutional image tokeniser of a model, wherever it lies: in a folder of its own (`vq/`,
-    /// `vqgan/` ...), beside the model as `vqgan.ckpt` with `vqgan.yaml` or as `vq*.pt`, or among the model's own weights.
+    /// `vqgan/` ...), beside the model as `vqgan.ckpt` with `vqgan.yaml` or as `vq*.pt`, or among the model's own
+    /// weights.
     ///
     /// @param folder the model's folder, or the tokeniser's
     /// @param map    whether files are mapped while they are read

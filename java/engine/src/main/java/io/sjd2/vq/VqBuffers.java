@@ -8,7 +8,8 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Pictures' memory, used again by layer after layer and picture after picture: fresh memory costs the kernel a fault per
+/// Pictures' memory, used again by layer after layer and picture after picture: fresh memory costs the kernel a fault
+/// per
 /// page, which at 768 x 768 pixels is a good part of a decode.
 final class VqBuffers implements AutoCloseable {
     /// @param owner of `memory` alone
@@ -22,7 +23,8 @@ final class VqBuffers implements AutoCloseable {
         this.backend = backend;
     }
 
-    /// An f32 tensor with anything in it: of the smallest free memory that it fits in, else of new memory, in place of the
+    /// An f32 tensor with anything in it: of the smallest free memory that it fits in, else of new memory, in place of
+    /// the
     /// largest free one.
     Tensor take(long... shape) {
         long elements = 1;

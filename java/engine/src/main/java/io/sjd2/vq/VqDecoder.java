@@ -18,7 +18,10 @@ import org.jspecify.annotations.Nullable;
 /// The network that turns looked-up codes into a picture.
 final class VqDecoder {
     /// @param attention one per block, or empty
-    private record Level(List<Residual> blocks, List<Attention> attention, @Nullable Conv enlarge) {}
+    private record Level(
+            List<Residual> blocks,
+            List<Attention> attention,
+            @Nullable Conv enlarge) {}
 
     private final VqConfig config;
     private final Conv postQuant;
@@ -69,9 +72,7 @@ final class VqDecoder {
                 channels = width;
                 if (config.attention().get(level)) {
                     attention.add(layers.attention(
-                            join(module, "attn." + j),
-                            join(module, "attn." + j + ".norm", "attn_norms." + j),
-                            width));
+                            join(module, "attn." + j), join(module, "attn." + j + ".norm", "attn_norms." + j), width));
                 }
             }
             Conv enlarge = level == 0 ? null : layers.conv(join(module, "upsample.conv"), width, width, 3, 3);
@@ -107,7 +108,8 @@ final class VqDecoder {
         return throughSpace(pass, x);
     }
 
-    /// The latent picture and the codes themselves, as a batch of two, become `temporalFactor` frames each; the activation
+    /// The latent picture and the codes themselves, as a batch of two, become `temporalFactor` frames each; the
+    /// activation
     /// behind the last convolution is left to whoever reads them.
     private Picture throughTime(VqPass pass, Picture codes) {
         int latent = config.latentChannels();
@@ -160,12 +162,7 @@ final class VqDecoder {
                 both.data() == null
                         ? null
                         : both.data()
-                                .view(
-                                        (long) both.n() * both.frames(),
-                                        1,
-                                        both.height(),
-                                        both.width(),
-                                        both.channels())
+                                .view((long) both.n() * both.frames(), 1, both.height(), both.width(), both.channels())
                                 .rows(first, count),
                 null);
     }

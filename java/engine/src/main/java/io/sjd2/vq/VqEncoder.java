@@ -19,7 +19,10 @@ import org.jspecify.annotations.Nullable;
 /// The network that turns a picture into what is compared with the codes.
 final class VqEncoder {
     /// @param attention one per block, or empty
-    private record Level(List<Residual> blocks, List<Attention> attention, @Nullable Conv halve) {}
+    private record Level(
+            List<Residual> blocks,
+            List<Attention> attention,
+            @Nullable Conv halve) {}
 
     private static final List<String> MODULE = List.of("encoder");
 
@@ -47,8 +50,7 @@ final class VqEncoder {
         int channels = config.encoderStem();
         in = layers.conv(join(MODULE, "conv_in"), channels, config.pictureChannels(), 3, 3);
         for (int level = 0; level < config.levels(); level++) {
-            List<String> module =
-                    join(MODULE, "down." + level, "conv_blocks." + level, "down_block.down." + level);
+            List<String> module = join(MODULE, "down." + level, "conv_blocks." + level, "down_block.down." + level);
             int width = config.encoderChannels().get(level);
             List<Residual> blocks = new ArrayList<>();
             List<Attention> attention = new ArrayList<>();
@@ -57,9 +59,7 @@ final class VqEncoder {
                 channels = width;
                 if (config.attention().get(level)) {
                     attention.add(layers.attention(
-                            join(module, "attn." + j),
-                            join(module, "attn." + j + ".norm", "attn_norms." + j),
-                            width));
+                            join(module, "attn." + j), join(module, "attn." + j + ".norm", "attn_norms." + j), width));
                 }
             }
             boolean last = level == config.levels() - 1;

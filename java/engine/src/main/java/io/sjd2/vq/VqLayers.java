@@ -13,7 +13,8 @@ import java.util.Arrays;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Loads layers of an image tokeniser: finds them under the names that the different publications have, checks shapes and
+/// Loads layers of an image tokeniser: finds them under the names that the different publications have, checks shapes
+/// and
 /// packs weights.
 ///
 /// A module is a list of names that it may have; the first under which a tensor exists is taken.
@@ -31,7 +32,12 @@ final class VqLayers {
     record Norm(Tensor weight, Tensor bias, @Nullable Conv modulation) {}
 
     /// `x' + conv2(swish(norm2(conv1(swish(norm1(x))))))`; x' passes `shortcut` where the number of channels changes.
-    record Residual(Norm norm1, Conv conv1, Norm norm2, Conv conv2, @Nullable Conv shortcut) {}
+    record Residual(
+            Norm norm1,
+            Conv conv1,
+            Norm norm2,
+            Conv conv2,
+            @Nullable Conv shortcut) {}
 
     /// `x + out(attention(qkv(norm(x))))`.
     record Attention(Norm norm, Conv qkv, Conv out) {}
@@ -39,7 +45,12 @@ final class VqLayers {
     /// A residual block in time whose norms have fixed statistics.
     ///
     /// @param norm1 `[3, channels]` f32: mean, factor, offset
-    record Temporal(Tensor norm1, Conv conv1, Tensor norm2, Conv conv2, @Nullable Conv shortcut) {}
+    record Temporal(
+            Tensor norm1,
+            Conv conv1,
+            Tensor norm2,
+            Conv conv2,
+            @Nullable Conv shortcut) {}
 
     private final WeightSource source;
     private final String prefix;
@@ -181,8 +192,7 @@ final class VqLayers {
                 }
                 if (packed == null) {
                     // Not before the file has shown that it holds so much: a configuration may ask for anything.
-                    packed = backend.allocate(
-                            arena, type, backend.kernels().packedConvElements(out, in, count, type));
+                    packed = backend.allocate(arena, type, backend.kernels().packedConvElements(out, in, count, type));
                     bytes += packed.bytes();
                 }
                 float[] values = floats(entry);
@@ -236,10 +246,7 @@ final class VqLayers {
                 norm(norm, channels),
                 fused(
                         dtype,
-                        List.of(
-                                join(module, "q", "q_proj"),
-                                join(module, "k", "k_proj"),
-                                join(module, "v", "v_proj")),
+                        List.of(join(module, "q", "q_proj"), join(module, "k", "k_proj"), join(module, "v", "v_proj")),
                         channels,
                         channels,
                         1,

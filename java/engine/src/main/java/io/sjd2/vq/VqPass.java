@@ -146,8 +146,7 @@ final class VqPass {
     }
 
     /// `how` over `x` behind a group norm.
-    Picture normed(
-            Norm norm, Conv conv, Convolution how, Picture x, @Nullable Picture into, boolean moments) {
+    Picture normed(Norm norm, Conv conv, Convolution how, Picture x, @Nullable Picture into, boolean moments) {
         Tensor statistics = null;
         Tensor map = null;
         Picture modulation = null;
@@ -177,7 +176,8 @@ final class VqPass {
             base = conv(r.shortcut(), Convolution.same(r.shortcut().taps() == 1 ? 1 : 3), x, null, null, null, false);
             give(x);
         }
-        Picture out = normed(r.norm2(), r.conv2(), Convolution.same(3).activated().added(), inner, base, true);
+        Picture out =
+                normed(r.norm2(), r.conv2(), Convolution.same(3).activated().added(), inner, base, true);
         give(inner);
         return out;
     }

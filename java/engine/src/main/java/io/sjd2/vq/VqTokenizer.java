@@ -16,12 +16,21 @@ import org.jspecify.annotations.Nullable;
 /// The convolutional image tokenisers of Chameleon, Emu3, Janus and LlamaGen, for pictures of any size.
 ///
 /// Runs on a backend that belongs to the caller and outlives it; uses it on the thread that calls, one call at a time.
-/// {@link #close} frees the weights. Memory for pictures is kept between calls: about twice the largest layer, 600 MB for
+/// {@link #close} frees the weights. Memory for pictures is kept between calls: about twice the largest layer, 600 MB
+/// for
 /// 768 x 768 pixels of 128 channels; {@link #trim} gives it back.
 public final class VqTokenizer implements ImageCodec {
     /// Names before the tensors' own, as the different publications have them.
     private static final List<String> PREFIXES = List.of(
-            "", "vqmodel.", "model.vqmodel.", "gen_vision_model.", "vq_model.", "model.", "model.vqgan.", "vqgan.", "module.");
+            "",
+            "vqmodel.",
+            "model.vqmodel.",
+            "gen_vision_model.",
+            "vq_model.",
+            "model.",
+            "model.vqgan.",
+            "vqgan.",
+            "module.");
 
     private static final String TABLE = "quantize.embedding.weight";
 
@@ -48,8 +57,7 @@ public final class VqTokenizer implements ImageCodec {
         String prefix = prefix(weights);
         boolean modulated = config.family() == VqConfig.Family.EMU3;
         VqLayers plain = new VqLayers(weights, prefix, backend, arena, dtype, 0);
-        VqLayers layers = new VqLayers(
-                weights, prefix, backend, arena, dtype, modulated ? config.latentChannels() : 0);
+        VqLayers layers = new VqLayers(weights, prefix, backend, arena, dtype, modulated ? config.latentChannels() : 0);
         float[] codes = plain.values(List.of("quantize.embedding"), "weight", config.codes(), config.codeWidth());
         if (config.normalisedCodes()) {
             for (int code = 0; code < config.codes(); code++) {
@@ -61,8 +69,7 @@ public final class VqTokenizer implements ImageCodec {
         boolean encodes = VqEncoder.present(plain);
         this.encoder = encodes ? new VqEncoder(config, plain) : null;
         this.search = encodes
-                ? new CodeSearch(
-                        backend, arena, codes, config.codes(), config.codeWidth(), config.normalisedCodes())
+                ? new CodeSearch(backend, arena, codes, config.codes(), config.codeWidth(), config.normalisedCodes())
                 : null;
         this.weightBytes = plain.bytes() + layers.bytes();
     }
@@ -154,8 +161,8 @@ public final class VqTokenizer implements ImageCodec {
         }
         for (int i = 0; i < codes.length; i++) {
             if (codes[i] < 0 || codes[i] >= config.codes()) {
-                throw new IllegalArgumentException("decode: code " + i + " is " + codes[i] + ", expected 0 to "
-                        + (config.codes() - 1));
+                throw new IllegalArgumentException(
+                        "decode: code " + i + " is " + codes[i] + ", expected 0 to " + (config.codes() - 1));
             }
         }
         long total = decodeFlop(gridHeight, gridWidth);
@@ -204,11 +211,7 @@ public final class VqTokenizer implements ImageCodec {
     }
 
     synchronized int[] encode(
-            float[] picture,
-            int height,
-            int width,
-            VqListener listener,
-            @Nullable BiConsumer<String, float[]> probe) {
+            float[] picture, int height, int width, VqListener listener, @Nullable BiConsumer<String, float[]> probe) {
         if (encoder == null || search == null) {
             throw new UnsupportedOperationException(
                     source + " holds no encoder, so pictures cannot be turned into codes; fetch the complete weights");
@@ -216,12 +219,12 @@ public final class VqTokenizer implements ImageCodec {
         int factor = config.factor();
         int channels = config.pictureChannels();
         if (height < factor || width < factor || height % factor != 0 || width % factor != 0) {
-            throw new IllegalArgumentException("encode: the picture is " + width + " x " + height
-                    + ", expected multiples of " + factor);
+            throw new IllegalArgumentException(
+                    "encode: the picture is " + width + " x " + height + ", expected multiples of " + factor);
         }
         if (picture.length != (long) channels * height * width) {
-            throw new IllegalArgumentException("encode: " + picture.length + " numbers, expected " + channels + " x "
-                    + height + " x " + width);
+            throw new IllegalArgumentException(
+                    "encode: " + picture.length + " numbers, expected " + channels + " x " + height + " x " + width);
         }
         VqPass counting = VqPass.counting();
         encoder.run(counting, counting.take(1, 1, height, width, channels));

@@ -41,7 +41,8 @@ final class WeightFiles implements WeightSource, AutoCloseable {
                 || !pytorchFiles(folder).isEmpty();
     }
 
-    /// Safetensors before PyTorch's files; of the latter `pytorch_model.bin` before its shards before a single other one.
+    /// Safetensors before PyTorch's files; of the latter `pytorch_model.bin` before its shards before a single other
+    /// one.
     ///
     /// @param map whether files are mapped
     /// @throws ModelFormatException if there are no weights, or several files and nothing says which
@@ -107,8 +108,8 @@ final class WeightFiles implements WeightSource, AutoCloseable {
         }
         try (Stream<Path> list = Files.list(folder)) {
             return list.filter(Files::isRegularFile)
-                    .filter(path -> PYTORCH_ENDINGS.stream()
-                            .anyMatch(path.getFileName().toString()::endsWith))
+                    .filter(path ->
+                            PYTORCH_ENDINGS.stream().anyMatch(path.getFileName().toString()::endsWith))
                     .sorted()
                     .toList();
         }

@@ -1,6 +1,5 @@
 package io.sjd2.vq;
 
-import io.sjd2.io.ModelFormatException;
 import io.sjd2.io.TensorEntry;
 import java.io.IOException;
 import java.lang.foreign.Arena;

@@ -15,7 +15,8 @@ import java.util.regex.Pattern;
 /// The part of YAML that configurations of image tokenisers are written in: maps and lists by indentation, lists in
 /// brackets, plain and quoted scalars, comments. Anything else is an error that names the line.
 final class Yaml {
-    private static final Pattern NUMBER = Pattern.compile("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][-+]?[0-9]{1,3})?");
+    private static final Pattern NUMBER =
+            Pattern.compile("-?(0|[1-9][0-9]{0,17})(\\.[0-9]{1,17})?([eE][-+]?[0-9]{1,3})?");
     private static final int DEEPEST = 32;
     private static final long LARGEST = 1 << 20;
 

@@ -50,8 +50,7 @@ class DecoderEqualityTest {
             for (int i = 0; i < images; i++) {
                 batch.add(new DecodeRequest.Image(seed, indices[i], i, guided ? images + i : -1));
             }
-            return new Decoder(forward)
-                    .decode(new DecodeRequest(LENGTH, forced, batch), options, DecodeListener.NONE);
+            return new Decoder(forward).decode(new DecodeRequest(LENGTH, forced, batch), options, DecodeListener.NONE);
         }
     }
 
@@ -72,8 +71,8 @@ class DecoderEqualityTest {
                 DecodeResult sequential =
                         decode(backend, new DecodeOptions(DecoderSpec.AR, sampling, 1), forced, seed, 0, 1, 2);
                 for (int window : new int[] {2, 3, 7, 16, 33, 64}) {
-                    DecodeResult exact =
-                            decode(backend, new DecodeOptions(DecoderSpec.EXACT, sampling, window), forced, seed, 0, 1, 2);
+                    DecodeResult exact = decode(
+                            backend, new DecodeOptions(DecoderSpec.EXACT, sampling, window), forced, seed, 0, 1, 2);
                     assertThat(exact.tokens())
                             .as("exact, window %d, seed %d", window, seed)
                             .isDeepEqualTo(sequential.tokens());
@@ -102,7 +101,8 @@ class DecoderEqualityTest {
             int[][] first = decode(backend, options, null, 1, 0, 1).tokens();
             assertThat(first[0]).isNotEqualTo(first[1]);
             assertThat(decode(backend, options, null, 2, 0).tokens()[0]).isNotEqualTo(first[0]);
-            assertThat(decode(backend, options, null, 1L << 32 | 1, 0).tokens()[0]).isNotEqualTo(first[0]);
+            assertThat(decode(backend, options, null, 1L << 32 | 1, 0).tokens()[0])
+                    .isNotEqualTo(first[0]);
         }
     }
 
@@ -149,7 +149,8 @@ class DecoderEqualityTest {
         DecodeOptions options = new DecodeOptions(decoder, FILTERED, 12, 2);
         int[] forced = lineEnds();
         try (Backend backend = DecodeBackends.open(name)) {
-            int[][] together = decode(backend, options, forced, 5, 0, 1, 2, 3, 4).tokens();
+            int[][] together =
+                    decode(backend, options, forced, 5, 0, 1, 2, 3, 4).tokens();
             int[][] reordered = decode(backend, options, forced, 5, 4, 2).tokens();
             assertThat(reordered[0]).isEqualTo(together[4]);
             assertThat(reordered[1]).isEqualTo(together[2]);

@@ -31,7 +31,8 @@ class DecoderLawTest {
         @Override
         public String toString() {
             String law = sampling.equals(PLAIN) ? "" : " " + sampling;
-            return decoder + (levels > 0 ? " N=" + levels : "") + " W=" + window + law + (forced != null ? " forced" : "");
+            return decoder + (levels > 0 ? " N=" + levels : "") + " W=" + window + law
+                    + (forced != null ? " forced" : "");
         }
 
         DecodeOptions options() {
@@ -55,7 +56,8 @@ class DecoderLawTest {
         cases.add(new Case(DecoderSpec.SJD2_MC, 1, 1, PLAIN, null));
         SamplingOptions filtered = new SamplingOptions(0.8f, 3, 0.9f, 2, SamplingOptions.Sampler.GUMBEL);
         int[] forced = {-1, -1, CODES, -1, -1};
-        for (DecoderSpec decoder : List.of(DecoderSpec.SJD, DecoderSpec.SJD_MC, DecoderSpec.SJD2_MC, DecoderSpec.SJD2_GS)) {
+        for (DecoderSpec decoder :
+                List.of(DecoderSpec.SJD, DecoderSpec.SJD_MC, DecoderSpec.SJD2_MC, DecoderSpec.SJD2_GS)) {
             int levels = decoder.noise() ? 1 : 0;
             cases.add(new Case(decoder, levels, WINDOW, filtered, null));
             cases.add(new Case(decoder, levels, WINDOW, PLAIN, forced));

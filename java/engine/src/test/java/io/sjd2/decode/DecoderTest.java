@@ -72,7 +72,10 @@ class DecoderTest {
                 assertThat(image.keepRate()).isBetween(0.1, 0.99);
                 assertThat(image.frontLevel()).isBetween(0.0, 0.5);
             }
-            double compression = IntStream.of(passes).mapToDouble(p -> (double) LENGTH / p).average().orElseThrow();
+            double compression = IntStream.of(passes)
+                    .mapToDouble(p -> (double) LENGTH / p)
+                    .average()
+                    .orElseThrow();
             assertThat(statistics.stepCompression()).isCloseTo(compression, within(1e-12));
             assertThat(statistics.millisPerPass()).isPositive();
         }
@@ -134,10 +137,12 @@ class DecoderTest {
 
     @Test
     void theWindowOfAutoregressionIsOneAndOthersEndAtThePicture() {
-        assertThat(new DecodeOptions(DecoderSpec.AR, SamplingOptions.PLAIN, 64).effectiveWindow(100)).isOne();
+        assertThat(new DecodeOptions(DecoderSpec.AR, SamplingOptions.PLAIN, 64).effectiveWindow(100))
+                .isOne();
         assertThat(OPTIONS.effectiveWindow(100)).isEqualTo(10);
         assertThat(OPTIONS.effectiveWindow(4)).isEqualTo(4);
-        assertThat(new DecodeOptions(DecoderSpec.SJD, SamplingOptions.PLAIN, 8, 5).effectiveLevels()).isZero();
+        assertThat(new DecodeOptions(DecoderSpec.SJD, SamplingOptions.PLAIN, 8, 5).effectiveLevels())
+                .isZero();
     }
 
     @Test
@@ -171,14 +176,10 @@ class DecoderTest {
         assertThat(Sampler.parse("inverse-cdf")).isEqualTo(Sampler.INVERSE_CDF);
         refuses("window is 0", () -> new DecodeOptions(DecoderSpec.SJD, plain, 0));
         refuses("levels is 0", () -> new DecodeOptions(DecoderSpec.SJD2, plain, 8, 0));
-        refuses(
-                "inverse-cdf",
-                () -> new DecodeOptions(DecoderSpec.EXACT, plain.withSampler(Sampler.INVERSE_CDF), 8));
+        refuses("inverse-cdf", () -> new DecodeOptions(DecoderSpec.EXACT, plain.withSampler(Sampler.INVERSE_CDF), 8));
         refuses("length is 0", () -> new DecodeRequest(0, null, List.of(new DecodeRequest.Image(0, 0, 0, -1))));
         refuses("no image", () -> new DecodeRequest(4, null, List.of()));
-        refuses(
-                "forced is [3]",
-                () -> new DecodeRequest(4, new int[3], List.of(new DecodeRequest.Image(0, 0, 0, -1))));
+        refuses("forced is [3]", () -> new DecodeRequest(4, new int[3], List.of(new DecodeRequest.Image(0, 0, 0, -1))));
         refuses(
                 "used twice",
                 () -> new DecodeRequest(

@@ -9,7 +9,8 @@ import java.util.List;
 
 /// A model small enough that the law of whole pictures is known exactly, and tallies of what a decoder makes of it.
 ///
-/// Four codes, five positions, an independent random table for every history: 1024 pictures. Source: `docs/decoding.md`,
+/// Four codes, five positions, an independent random table for every history: 1024 pictures. Source:
+/// `docs/decoding.md`,
 /// "The exact-law harness".
 final class LawHarness {
     static final int CODES = 4;
@@ -31,8 +32,7 @@ final class LawHarness {
         long images = 0;
         boolean guided = options.sampling().guided();
         try (Arena arena = Arena.ofConfined()) {
-            TableForward forward =
-                    new TableForward(backend, arena, MODEL, guided ? 2 * BATCH : BATCH, BATCH, LENGTH);
+            TableForward forward = new TableForward(backend, arena, MODEL, guided ? 2 * BATCH : BATCH, BATCH, LENGTH);
             Decoder decoder = new Decoder(forward);
             for (int first = 0; first < trials; first += BATCH) {
                 List<DecodeRequest.Image> batch = new ArrayList<>();
@@ -62,7 +62,8 @@ final class LawHarness {
         return cell;
     }
 
-    /// The exact law of the pictures: softmax after guidance, temperature, top-k and top-p, written independently of the
+    /// The exact law of the pictures: softmax after guidance, temperature, top-k and top-p, written independently of
+    /// the
     /// operations under test.
     static double[] law(SamplingOptions sampling, int[] forced) {
         double[] law = new double[CELLS];
@@ -97,8 +98,7 @@ final class LawHarness {
         MODEL.logits(unconditional, history, n, 1);
         double[] weights = new double[CODES];
         for (int c = 0; c < CODES; c++) {
-            double guided =
-                    unconditional[c] + sampling.guidance() * ((double) conditional[c] - unconditional[c]);
+            double guided = unconditional[c] + sampling.guidance() * ((double) conditional[c] - unconditional[c]);
             weights[c] = Math.exp(guided / sampling.temperature());
         }
         Integer[] order = {0, 1, 2, 3};

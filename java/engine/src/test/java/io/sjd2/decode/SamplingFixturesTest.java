@@ -22,7 +22,8 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// The recorded cases of filtering, guidance, verification and random numbers, on every backend.
 class SamplingFixturesTest {
-    /// Probabilities are f32 at best: a few units in the last place of numbers up to 1, with exponentials within 2 of them.
+    /// Probabilities are f32 at best: a few units in the last place of numbers up to 1, with exponentials within 2 of
+    /// them.
     private static final Offset<Double> PROBABILITY = within(1e-6);
 
     private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
@@ -44,7 +45,8 @@ class SamplingFixturesTest {
         state.set(0, ImageField.LENGTH, 1);
         state.set(0, ImageField.WINDOW, 1);
         state.set(0, ImageField.TOP_K, options.get("top_k").getAsInt());
-        state.setFloat(0, ImageField.TOP_P, options.has("top_p") ? options.get("top_p").getAsFloat() : 1);
+        state.setFloat(
+                0, ImageField.TOP_P, options.has("top_p") ? options.get("top_p").getAsFloat() : 1);
         state.setFloat(0, ImageField.TEMPERATURE, options.get("temperature").getAsFloat());
         state.setFloat(0, ImageField.GUIDANCE, scale);
         state.set(0, ImageField.UNCOND, guided ? 1 : -1);
@@ -143,10 +145,12 @@ class SamplingFixturesTest {
                             backend,
                             arena,
                             Golden.floats(c.get("cond_logits").getAsJsonArray().get(r)),
-                            Golden.floats(c.get("uncond_logits").getAsJsonArray().get(r)),
+                            Golden.floats(
+                                    c.get("uncond_logits").getAsJsonArray().get(r)),
                             c.get("scale").getAsFloat(),
                             c);
-                    double[] expected = Golden.doubles(c.get("p").getAsJsonArray().get(r));
+                    double[] expected =
+                            Golden.doubles(c.get("p").getAsJsonArray().get(r));
                     for (int i = 0; i < codes; i++) {
                         assertThat((double) row[i]).isCloseTo(expected[i], PROBABILITY);
                     }
@@ -183,7 +187,9 @@ class SamplingFixturesTest {
                         c.get("resample_uniform").getAsFloat());
         int[] out = downloadInts(backend, arena, result);
         int[] tokens = Golden.ints(c.get("tokens"));
-        assertThat(out[0]).as("%s: accepted", c.get("name")).isEqualTo(c.get("accepted").getAsInt());
+        assertThat(out[0])
+                .as("%s: accepted", c.get("name"))
+                .isEqualTo(c.get("accepted").getAsInt());
         assertThat(out[1]).as("%s: produced", c.get("name")).isEqualTo(tokens.length);
         for (int i = 0; i < tokens.length; i++) {
             assertThat(out[2 + i]).as("%s: token %d", c.get("name"), i).isEqualTo(tokens[i]);
@@ -277,8 +283,7 @@ class SamplingFixturesTest {
                     .decode(request, new DecodeOptions(DecoderSpec.AR, sampling, 1), DecodeListener.NONE)
                     .tokens()[0];
             Tensor words = backend.allocate(arena, DType.I32, length);
-            backend.kernels()
-                    .philoxWords(words, 0x123456789abcdef0L, 0, 0, Purpose.SEQUENTIAL.streamHigh(0));
+            backend.kernels().philoxWords(words, 0x123456789abcdef0L, 0, 0, Purpose.SEQUENTIAL.streamHigh(0));
             int[] stream = downloadInts(backend, arena, words);
             float[] logits = new float[16];
             for (int n = 0; n < length; n++) {

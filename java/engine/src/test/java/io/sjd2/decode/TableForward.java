@@ -15,7 +15,8 @@ import java.lang.foreign.Arena;
 /// A forward pass over a {@link TableModel}: reads symbols back out of the window's input and keeps a cache of them.
 ///
 /// Embeddings are one-hot with one more dimension that a level embedding raises, so that what is fed back is what the
-/// decoder put in, at the cache entry that the state block names: a wrong rollback or a wrong input shows in the tokens.
+/// decoder put in, at the cache entry that the state block names: a wrong rollback or a wrong input shows in the
+/// tokens.
 final class TableForward implements ForwardPass {
     private static final int FORCED_SYMBOLS = 2;
 
@@ -123,8 +124,7 @@ final class TableForward implements ForwardPass {
         return new DraftEmbeddings(
                 table,
                 null,
-                new DraftEmbeddings.Noise(
-                        backend.allocate(arena, DType.F32, hidden), std, levelEmbed, lambda, alpha));
+                new DraftEmbeddings.Noise(backend.allocate(arena, DType.F32, hidden), std, levelEmbed, lambda, alpha));
     }
 
     @Override
@@ -162,7 +162,8 @@ final class TableForward implements ForwardPass {
         if (row[hidden - 1] == 0) {
             return hot();
         }
-        // Levels are 100 apart and |z| stays far below 50. Signs of the mixture: an arbitrary function of all that went in.
+        // Levels are 100 apart and |z| stays far below 50. Signs of the mixture: an arbitrary function of all that went
+        // in.
         int level = Math.round(row[hidden - 1] / 100);
         int signs = 0;
         for (int d = 0; d < hidden - 1; d++) {

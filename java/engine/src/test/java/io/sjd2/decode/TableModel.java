@@ -4,7 +4,8 @@ import java.util.SplittableRandom;
 
 /// A next-symbol model given by a rule instead of weights: logits as a function of everything to the left.
 ///
-/// Symbols below {@link #codes} are sampled codes, those from there on structural tokens; a noisy input becomes a symbol from
+/// Symbols below {@link #codes} are sampled codes, those from there on structural tokens; a noisy input becomes a
+/// symbol from
 /// {@link #NOISY} on. A model may make anything of those: nothing may be committed that saw one.
 interface TableModel {
     /// The first symbol that stands for a noisy input.

@@ -18,7 +18,8 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
-/// The selection without sorting keeps what sorting keeps, whatever the logits look like and whoever computes beside it.
+/// The selection without sorting keeps what sorting keeps, whatever the logits look like and whoever computes beside
+/// it.
 class TargetProbsTest {
     private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
 
@@ -142,7 +143,8 @@ class TargetProbsTest {
                     for (float p : new float[] {1e-6f, 0.123f, 0.61f, 0.9371f, 0.99997f}) {
                         c.state.setFloat(0, ImageField.TOP_P, p);
                         boolean[] kept = nucleus(logits, p);
-                        assertFits(c.run(logits)[0], logits, i -> kept[(int) i], shape + " top-p " + p + " of " + codes);
+                        assertFits(
+                                c.run(logits)[0], logits, i -> kept[(int) i], shape + " top-p " + p + " of " + codes);
                     }
                 }
             }
@@ -185,10 +187,13 @@ class TargetProbsTest {
         }
         for (int i = 0; i < probs.length; i++) {
             double expected = kept.apply(i) ? Math.exp(logits[i] - max) / total : 0;
-            // Exponent and quotient are f32: a few units in the last place, more where logits are far below the largest,
+            // Exponent and quotient are f32: a few units in the last place, more where logits are far below the
+            // largest,
             // since their distance to it is rounded before it is exponentiated.
             double slack = expected * 1e-6 * (1 + Math.min(100, max - logits[i])) + 1e-38;
-            assertThat((double) probs[i]).as("%s of %d, code %d", what, probs.length, i).isCloseTo(expected, within(slack));
+            assertThat((double) probs[i])
+                    .as("%s of %d, code %d", what, probs.length, i)
+                    .isCloseTo(expected, within(slack));
         }
     }
 
@@ -233,7 +238,9 @@ class TargetProbsTest {
                         float[] broken = logits.clone();
                         broken[at] = bad;
                         c.run(logits, broken);
-                        assertThat(c.state.get(0, ImageField.STATUS)).as("%s at %d", bad, at).isEqualTo(1);
+                        assertThat(c.state.get(0, ImageField.STATUS))
+                                .as("%s at %d", bad, at)
+                                .isEqualTo(1);
                     }
                 }
             }
@@ -241,7 +248,9 @@ class TargetProbsTest {
                 float[] masked = new float[codes];
                 Arrays.fill(masked, Float.NEGATIVE_INFINITY);
                 c.run(masked);
-                assertThat(c.state.get(0, ImageField.STATUS)).as("nothing finite").isEqualTo(1);
+                assertThat(c.state.get(0, ImageField.STATUS))
+                        .as("nothing finite")
+                        .isEqualTo(1);
             }
         }
     }

@@ -7,8 +7,10 @@ import java.lang.foreign.Arena;
 import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
-/// Positions per pass by window on a picture of local, high-entropy codes: independent redraws saturate, coupled ones keep
-/// on gaining. `docs/decoding.md`, "Positions per pass on a synthetic grid", has the table that this test holds in shape.
+/// Positions per pass by window on a picture of local, high-entropy codes: independent redraws saturate, coupled ones
+/// keep
+/// on gaining. `docs/decoding.md`, "Positions per pass on a synthetic grid", has the table that this test holds in
+/// shape.
 class ThroughputShapeTest {
     private static final int WIDTH = 24;
     private static final int LENGTH = WIDTH * WIDTH;
@@ -49,7 +51,9 @@ class ThroughputShapeTest {
                 assertThat(at64 / at16).as("%s from 16 to 64", decoder).isGreaterThan(1.6);
                 assertThat(at64).as("%s at 64", decoder).isGreaterThan(2 * sjd64);
                 previous = decoder.equals(DecoderSpec.SJD_MC) ? at64 : previous;
-                assertThat(at64).as("no coupling beats the maximal one by more than chance").isLessThan(1.1 * previous);
+                assertThat(at64)
+                        .as("no coupling beats the maximal one by more than chance")
+                        .isLessThan(1.1 * previous);
             }
         }
     }

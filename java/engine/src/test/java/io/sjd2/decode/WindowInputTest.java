@@ -153,7 +153,8 @@ class WindowInputTest {
                 float[] input = slots.run(embeddings);
                 double[] mean = Golden.doubles(c.get("mean"));
                 double[] std = Golden.doubles(c.get("std_population"));
-                double[] expected = Golden.doubles(c.getAsJsonArray("normalised_first_4").get(r));
+                double[] expected =
+                        Golden.doubles(c.getAsJsonArray("normalised_first_4").get(r));
                 for (int d = 0; d < hidden; d++) {
                     assertThat(2.0 * slots.window.noisy().getFloat(d)).isCloseTo(expected[d], within(2e-6));
                     assertThat((input[hidden + d] - mean[d]) / std[d]).isCloseTo(expected[d], within(1e-5));
@@ -185,8 +186,7 @@ class WindowInputTest {
         }
     }
 
-    private static DraftEmbeddings embeddings(
-            Slots slots, Tensor table, JsonObject c, float[] lambda, float[] alpha) {
+    private static DraftEmbeddings embeddings(Slots slots, Tensor table, JsonObject c, float[] lambda, float[] alpha) {
         return new DraftEmbeddings(
                 table,
                 null,
@@ -270,7 +270,8 @@ class WindowInputTest {
         forcedAt[1] = codes + 1;
         int[] rowOf = {4, 0, 2, 8, 6, 5, 1, 3, 9};
         try (Slots slots = new Slots(backend, 4, codes, hidden, 0, true)) {
-            Tensor table = slots.backend.allocate(slots.arena, dtype, 10, hidden).fill(random(10 * hidden, 9));
+            Tensor table =
+                    slots.backend.allocate(slots.arena, dtype, 10, hidden).fill(random(10 * hidden, 9));
             Tensor rows = slots.backend.allocate(slots.arena, DType.I32, rowOf.length);
             for (int i = 0; i < rowOf.length; i++) {
                 rows.setInt(i, rowOf[i]);

@@ -14,8 +14,10 @@ import org.junit.jupiter.params.provider.MethodSource;
 import org.junit.jupiter.params.provider.ValueSource;
 
 class WindowPlannerTest {
-    private static final PassCurve FREE_ROWS = PassCurve.of(Map.of(1, 10.0, 8, 10.1, 16, 10.2, 32, 10.4, 64, 10.9, 96, 11.4));
-    private static final PassCurve DEAR_ROWS = PassCurve.of(Map.of(1, 1.0, 8, 8.0, 16, 16.0, 32, 32.0, 64, 64.0, 96, 96.0));
+    private static final PassCurve FREE_ROWS =
+            PassCurve.of(Map.of(1, 10.0, 8, 10.1, 16, 10.2, 32, 10.4, 64, 10.9, 96, 11.4));
+    private static final PassCurve DEAR_ROWS =
+            PassCurve.of(Map.of(1, 1.0, 8, 8.0, 16, 16.0, 32, 32.0, 64, 64.0, 96, 96.0));
 
     @Test
     void whereRowsAreFreeTheWindowIsWide() {
@@ -36,8 +38,10 @@ class WindowPlannerTest {
 
     @Test
     void aDecoderThatSaturatesStaysNarrower() {
-        int plain = WindowPlanner.plan(FREE_ROWS, AcceptanceModel.defaultFor(DecoderSpec.SJD), 1000).window();
-        int coupled = WindowPlanner.plan(FREE_ROWS, AcceptanceModel.defaultFor(DecoderSpec.SJD_MC), 1000).window();
+        int plain = WindowPlanner.plan(FREE_ROWS, AcceptanceModel.defaultFor(DecoderSpec.SJD), 1000)
+                .window();
+        int coupled = WindowPlanner.plan(FREE_ROWS, AcceptanceModel.defaultFor(DecoderSpec.SJD_MC), 1000)
+                .window();
         assertThat(plain).isLessThan(coupled);
     }
 
@@ -129,8 +133,7 @@ class WindowPlannerTest {
                 Arena arena = Arena.ofConfined()) {
             TableForward forward = new TableForward(backend, arena, model, 2, 1, length);
             DecodeRequest request = new DecodeRequest(length, null, List.of(new DecodeRequest.Image(1, 0, 0, 1)));
-            DecodeOptions options =
-                    new DecodeOptions(DecoderSpec.SJD2_MC, SamplingOptions.PLAIN.withGuidance(2), 1, 2);
+            DecodeOptions options = new DecodeOptions(DecoderSpec.SJD2_MC, SamplingOptions.PLAIN.withGuidance(2), 1, 2);
             int[][] before = decode(forward, request);
             PassCurve curve = PassTimer.measure(forward, request, options, 1, 8, 32, 64, 500);
             assertThat(curve.windows()).containsExactly(1, 8, 32, 64);
@@ -141,6 +144,8 @@ class WindowPlannerTest {
 
     private static int[][] decode(TableForward forward, DecodeRequest request) {
         DecodeOptions options = new DecodeOptions(DecoderSpec.SJD2_MC, SamplingOptions.PLAIN.withGuidance(2), 12, 2);
-        return new Decoder(forward).decode(request, options, DecodeListener.NONE).tokens();
+        return new Decoder(forward)
+                .decode(request, options, DecodeListener.NONE)
+                .tokens();
     }
 }

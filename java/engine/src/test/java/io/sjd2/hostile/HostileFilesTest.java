@@ -138,7 +138,9 @@ class HostileFilesTest {
             sum += data.get(ValueLayout.JAVA_BYTE, i);
         }
         assertThat(entry + " " + sum).isNotEmpty();
-        if (entry.dtype().equals("F32") || entry.dtype().equals("BF16") || entry.dtype().equals("F16")) {
+        if (entry.dtype().equals("F32")
+                || entry.dtype().equals("BF16")
+                || entry.dtype().equals("F16")) {
             assertThat(entry.toFloats()).hasSize(Math.toIntExact(entry.elementCount()));
         }
     }
@@ -298,7 +300,8 @@ class HostileFilesTest {
                 bytes("vq/janus/config.json"),
                 bytes("vq/llamagen_t2i/vq/config.json"));
         attack(0.04, Mutator.JSON, configs, 400, (file, place) -> {
-            assertThat(VqConfig.parse(Json.parse(file, "config.json")).toString()).isNotEmpty();
+            assertThat(VqConfig.parse(Json.parse(file, "config.json")).toString())
+                    .isNotEmpty();
         });
         attack(0.03, Mutator.BYTES, List.of(bytes("pytorch/vqgan.yaml")), 2000, (file, place) -> {
             Path yaml = place.resolve("vqgan.yaml");

@@ -40,7 +40,8 @@ enum Mutator {
             ByteBuffer in = ByteBuffer.wrap(file).order(ByteOrder.LITTLE_ENDIAN);
             int length = Math.toIntExact(in.getLong());
             byte[] header = json(Arrays.copyOfRange(file, 8, 8 + length), random);
-            ByteBuffer out = ByteBuffer.allocate(file.length - length + header.length).order(ByteOrder.LITTLE_ENDIAN);
+            ByteBuffer out =
+                    ByteBuffer.allocate(file.length - length + header.length).order(ByteOrder.LITTLE_ENDIAN);
             out.putLong(header.length).put(header).put(file, 8 + length, file.length - 8 - length);
             return out.array();
         }
@@ -76,18 +77,73 @@ enum Mutator {
     };
 
     private static final long[] NUMBERS = {
-        0, 1, -1, 2, 127, 128, 255, 256, 65_535, 65_536, Integer.MAX_VALUE, Integer.MIN_VALUE, 1L << 31, 1L << 32,
-        1L << 40, Long.MAX_VALUE, Long.MAX_VALUE - 7, Long.MIN_VALUE
+        0,
+        1,
+        -1,
+        2,
+        127,
+        128,
+        255,
+        256,
+        65_535,
+        65_536,
+        Integer.MAX_VALUE,
+        Integer.MIN_VALUE,
+        1L << 31,
+        1L << 32,
+        1L << 40,
+        Long.MAX_VALUE,
+        Long.MAX_VALUE - 7,
+        Long.MIN_VALUE
     };
 
     private static final List<String> VALUES = List.of(
-            "null", "true", "false", "\"\"", "[]", "{}", "0", "-1", "1", "2", "3", "7", "64", "1e308", "-1e-308", "0.5",
-            "1e999", "2147483647", "2147483648", "-2147483649", "4294967296", "9223372036854775807",
-            "9223372036854775808", "100000000000000000000", "NaN", "\"x\"", "\"\\ud800\"", "\"\\u0000\"", "\"a/b\"",
-            "\"../../../../../../etc/passwd\"", "\"/etc/passwd\"", "\"C:\\\\x.safetensors\"",
-            "\"../model.safetensors\"", "\".safetensors\"", "\"F64\"", "\"BF16\"", "\"(a+)+$\"", "\"(?<!x)(.*)*\"", "[[]]", "[0]",
-            "[-1,2]", "[1,1]",
-            "{\"type\":\"Sequence\"}", "[9223372036854775807,2]", "[4294967296,4294967296]", "{\"a\":{\"a\":1}}");
+            "null",
+            "true",
+            "false",
+            "\"\"",
+            "[]",
+            "{}",
+            "0",
+            "-1",
+            "1",
+            "2",
+            "3",
+            "7",
+            "64",
+            "1e308",
+            "-1e-308",
+            "0.5",
+            "1e999",
+            "2147483647",
+            "2147483648",
+            "-2147483649",
+            "4294967296",
+            "9223372036854775807",
+            "9223372036854775808",
+            "100000000000000000000",
+            "NaN",
+            "\"x\"",
+            "\"\\ud800\"",
+            "\"\\u0000\"",
+            "\"a/b\"",
+            "\"../../../../../../etc/passwd\"",
+            "\"/etc/passwd\"",
+            "\"C:\\\\x.safetensors\"",
+            "\"../model.safetensors\"",
+            "\".safetensors\"",
+            "\"F64\"",
+            "\"BF16\"",
+            "\"(a+)+$\"",
+            "\"(?<!x)(.*)*\"",
+            "[[]]",
+            "[0]",
+            "[-1,2]",
+            "[1,1]",
+            "{\"type\":\"Sequence\"}",
+            "[9223372036854775807,2]",
+            "[4294967296,4294967296]",
+            "{\"a\":{\"a\":1}}");
 
     private static final Pattern SCALAR = Pattern.compile(
             "\"(?:[^\"\\\\]|\\\\.)*+\"|-?\\d[-+.eE\\d]*+|\\btrue\\b|\\bfalse\\b|\\bnull\\b|\\[\\]|\\{\\}");
@@ -149,18 +205,17 @@ enum Mutator {
             return file;
         }
         int[] one = scalars.get(random.nextInt(scalars.size()));
-        String replacement =
-                switch (random.nextInt(8)) {
-                    case 0 -> {
-                        int[] other = scalars.get(random.nextInt(scalars.size()));
-                        yield text.substring(other[0], other[1]);
-                    }
-                    case 1 -> "[".repeat(1 + random.nextInt(100)) + "0";
-                    case 2 -> "\"" + "long ".repeat(1 + random.nextInt(400)) + "\"";
-                    case 3 -> Long.toString(NUMBERS[random.nextInt(NUMBERS.length)]);
-                    case 4 -> "";
-                    default -> VALUES.get(random.nextInt(VALUES.size()));
-                };
+        String replacement = switch (random.nextInt(8)) {
+            case 0 -> {
+                int[] other = scalars.get(random.nextInt(scalars.size()));
+                yield text.substring(other[0], other[1]);
+            }
+            case 1 -> "[".repeat(1 + random.nextInt(100)) + "0";
+            case 2 -> "\"" + "long ".repeat(1 + random.nextInt(400)) + "\"";
+            case 3 -> Long.toString(NUMBERS[random.nextInt(NUMBERS.length)]);
+            case 4 -> "";
+            default -> VALUES.get(random.nextInt(VALUES.size()));
+        };
         int from = one[0];
         int to = one[1];
         if (random.nextInt(4) == 0) {

@@ -140,7 +140,11 @@ class BackendsTest {
                 .anyMatch(line -> line.startsWith("instruction set ") && line.contains(isas))
                 .contains("2 threads");
         try (Backend backend = Backends.open("auto", 2)) {
-            assertThat(backend.name()).startsWith(cuda.available() ? "cuda-" : "cpu-" + CpuLibrary.get().isa());
+            assertThat(backend.name())
+                    .startsWith(
+                            cuda.available()
+                                    ? "cuda-"
+                                    : "cpu-" + CpuLibrary.get().isa());
         }
         try (Backend backend = Backends.open("cpu", 2)) {
             assertThat(backend.training()).isNotNull();
@@ -271,7 +275,8 @@ class BackendsTest {
         assertThat(openInAnotherProcess("auto", Map.of(), "-D" + Backends.PROPERTY + "=reference"))
                 .isEqualTo("opened reference");
         assertThat(openInAnotherProcess("auto", Map.of(), "-D" + Backends.PROPERTY + "=cuda"))
-                .satisfies(answer -> assertThat(answer.startsWith("opened cuda-") || answer.startsWith("KernelException: "))
+                .satisfies(answer -> assertThat(
+                                answer.startsWith("opened cuda-") || answer.startsWith("KernelException: "))
                         .as(answer)
                         .isTrue());
     }

@@ -26,13 +26,15 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// What every backend's operations for image tokenisers must do, on the reference and on every instruction set.
 ///
-/// Where operands are rounded to bf16 on their way in, a value beside a rounding boundary may fall on either side of it;
+/// Where operands are rounded to bf16 on their way in, a value beside a rounding boundary may fall on either side of
+/// it;
 /// results may then differ by a few such steps of one operand, which {@link #assertNear} allows and nothing more.
 class PictureKernelsTest {
     private static final double BF16_STEP = 0x1p-8;
     private static final int ROUNDINGS = 4;
 
-    /// One convolution. `pixels` is `[n, frames, height, width, channels]` of the input, `out` the extents of the output.
+    /// One convolution. `pixels` is `[n, frames, height, width, channels]` of the input, `out` the extents of the
+    /// output.
     record Case(DType dtype, int[] in, int[] out, Convolution c, boolean norm, int[] map, boolean bias) {
         static Case of(DType dtype, Convolution c, int outChannels, int... in) {
             int[] out = {
@@ -78,8 +80,7 @@ class PictureKernelsTest {
     }
 
     /// What one case works on.
-    private record Data(
-            float[] x, float[] norm, float[] map, float[] w, float[] bias, float[] before) {
+    private record Data(float[] x, float[] norm, float[] map, float[] w, float[] bias, float[] before) {
         static Data of(Case c) {
             SplittableRandom random = Randoms.of("conv " + c);
             int channels = c.in[4];
@@ -102,11 +103,14 @@ class PictureKernelsTest {
             cases.add(Case.of(t, Convolution.same(1), 1, 1, 1, 1, 1, 1));
             cases.add(Case.of(t, Convolution.same(3), 3, 1, 1, 5, 7, 2));
             cases.add(Case.of(t, Convolution.same(3), 17, 2, 1, 19, 50, 5).biased());
-            cases.add(Case.of(t, Convolution.same(3), 33, 1, 1, 17, 97, 33).normed().biased());
+            cases.add(Case.of(t, Convolution.same(3), 33, 1, 1, 17, 97, 33)
+                    .normed()
+                    .biased());
             cases.add(Case.of(t, Convolution.same(3).activated().added(), 40, 2, 1, 6, 31, 64)
                     .normed()
                     .biased());
-            cases.add(Case.of(t, Convolution.same(1).added(), 48, 1, 1, 3, 18, 96).normed());
+            cases.add(
+                    Case.of(t, Convolution.same(1).added(), 48, 1, 1, 3, 18, 96).normed());
             cases.add(Case.of(t, Convolution.same(1).activated(), 20, 1, 1, 2, 16, 31));
             cases.add(Case.of(t, Convolution.same(5), 7, 1, 1, 9, 13, 3));
             cases.add(Case.of(t, Convolution.enlarging(), 16, 1, 1, 9, 25, 32).biased());
@@ -116,19 +120,21 @@ class PictureKernelsTest {
             cases.add(Case.of(t, Convolution.same(3).activated(), 12, 2, 1, 12, 20, 6)
                     .normed()
                     .mapped(3, 5));
-            cases.add(Case.of(t, Convolution.same(1), 9, 1, 1, 6, 10, 40).normed().mapped(6, 10));
-            cases.add(Case.of(t, Convolution.causal(3, 3, 1, 2), 4, 2, 2, 5, 6, 4).biased());
+            cases.add(
+                    Case.of(t, Convolution.same(1), 9, 1, 1, 6, 10, 40).normed().mapped(6, 10));
+            cases.add(
+                    Case.of(t, Convolution.causal(3, 3, 1, 2), 4, 2, 2, 5, 6, 4).biased());
             cases.add(Case.of(t, Convolution.causal(3, 3, 1, 1).activated(), 6, 2, 3, 4, 5, 4)
                     .normed());
             cases.add(Case.of(t, Convolution.causal(4, 3, 2, 1), 8, 1, 4, 6, 5, 8));
-            cases.add(Case.of(t, Convolution.causal(3, 1, 1, 1), 5, 1, 1, 7, 3, 4).biased());
+            cases.add(
+                    Case.of(t, Convolution.causal(3, 1, 1, 1), 5, 1, 1, 7, 3, 4).biased());
         }
         return cases;
     }
 
     private static Stream<String> backends() {
-        return Stream.concat(
-                Stream.of("reference"), CpuLibrary.get().availableIsas().stream());
+        return Stream.concat(Stream.of("reference"), CpuLibrary.get().availableIsas().stream());
     }
 
     private static Stream<Object[]> casesOnBackends() {
@@ -158,8 +164,7 @@ class PictureKernelsTest {
             int channels = c.in[4];
             int outChannels = c.out[4];
             long packed = kernels.packedConvElements(outChannels, channels, c.c.taps(), c.dtype);
-            GuardedTensor w =
-                    GuardedTensor.aligned("w", backend, arena, c.dtype, new float[(int) packed], packed);
+            GuardedTensor w = GuardedTensor.aligned("w", backend, arena, c.dtype, new float[(int) packed], packed);
             Tensor src = GuardedTensor.of("src", backend, arena, c.dtype, d.w, outChannels, channels, c.c.taps())
                     .tensor();
             int half = outChannels / 2;
@@ -187,8 +192,7 @@ class PictureKernelsTest {
             assertThat(w.content()).hasSize(w.initial().length);
             byte[] first = out.content();
             if (!c.c.accumulate()) {
-                kernels.conv(
-                        out.tensor(), null, x.tensor(), tensor(norm), tensor(map), w.tensor(), tensor(bias), c.c);
+                kernels.conv(out.tensor(), null, x.tensor(), tensor(norm), tensor(map), w.tensor(), tensor(bias), c.c);
                 backend.synchronize();
                 assertThat(out.content()).as("%s again, without moments", c).isEqualTo(first);
             }
@@ -196,8 +200,7 @@ class PictureKernelsTest {
         }
     }
 
-    private static GuardedTensor floats(
-            String name, Backend backend, Arena arena, float[] values, long... shape) {
+    private static GuardedTensor floats(String name, Backend backend, Arena arena, float[] values, long... shape) {
         return GuardedTensor.of(name, backend, arena, DType.F32, values, shape);
     }
 
@@ -242,8 +245,8 @@ class PictureKernelsTest {
                         int pixel = ((n * c.in[1] + f) * c.in[2] + y) * c.in[3] + x;
                         int tap = (i * k.kernelHeight() + j) * k.kernelWidth() + l;
                         for (int channel = 0; channel < channels; channel++) {
-                            double product = p.of(d.w[(o * channels + channel) * k.taps() + tap]
-                                    * v[pixel * channels + channel]);
+                            double product = p.of(
+                                    d.w[(o * channels + channel) * k.taps() + tap] * v[pixel * channels + channel]);
                             sum = p.of(sum + product);
                             if (largest != null) {
                                 largest[at] = Math.max(largest[at], Math.abs(product));
@@ -297,7 +300,9 @@ class PictureKernelsTest {
         for (int threads : new int[] {1, 5}) {
             try (Backend backend = open(name, threads)) {
                 Result again = run(backend, c, d);
-                assertThat(again.out).as("%s %s on %d threads", name, c, threads).isEqualTo(result.out);
+                assertThat(again.out)
+                        .as("%s %s on %d threads", name, c, threads)
+                        .isEqualTo(result.out);
                 assertThat(again.moments)
                         .as("moments of %s %s on %d threads", name, c, threads)
                         .isEqualTo(result.moments);
@@ -370,9 +375,7 @@ class PictureKernelsTest {
         try (Backend backend = open(name, 2)) {
             Result result = run(backend, c, d);
             assertMoments(
-                    c,
-                    GuardedTensor.decode(DType.F32, result.out),
-                    GuardedTensor.decode(DType.F32, result.moments));
+                    c, GuardedTensor.decode(DType.F32, result.out), GuardedTensor.decode(DType.F32, result.moments));
         }
     }
 
@@ -424,8 +427,10 @@ class PictureKernelsTest {
                 backend.kernels()
                         .groupNorm(
                                 norm.tensor(),
-                                floats("moments", backend, arena, moments, n, 2, channels).tensor(),
-                                floats("weight", backend, arena, weight, channels).tensor(),
+                                floats("moments", backend, arena, moments, n, 2, channels)
+                                        .tensor(),
+                                floats("weight", backend, arena, weight, channels)
+                                        .tensor(),
                                 floats("bias", backend, arena, bias, channels).tensor(),
                                 groups,
                                 eps);
@@ -445,8 +450,7 @@ class PictureKernelsTest {
                     double factor = weight[c] / Math.sqrt(square - mean * mean + eps);
                     int at = picture * 3 * channels + c;
                     assertThat(actual[at]).isCloseTo(mean, offset(1e-6));
-                    assertThat(actual[at + channels])
-                            .isCloseTo(factor, offset(1e-6 * Math.abs(factor)));
+                    assertThat(actual[at + channels]).isCloseTo(factor, offset(1e-6 * Math.abs(factor)));
                     assertThat(actual[at + 2 * channels]).isEqualTo(bias[c]);
                 }
             }
@@ -458,8 +462,10 @@ class PictureKernelsTest {
                 new int[] {1, 1, 1}, new int[] {2, 5, 3}, new int[] {1, 48, 32}, new int[] {2, 67, 70}, new int[] {
                     1, 600, 17
                 });
-        return backends().flatMap(b -> shapes.stream()
-                .flatMap(s -> Stream.of(DType.F32, DType.BF16).map(t -> new Object[] {b, t, s[0], s[1], s[2]})));
+        return backends()
+                .flatMap(b -> shapes.stream()
+                        .flatMap(s ->
+                                Stream.of(DType.F32, DType.BF16).map(t -> new Object[] {b, t, s[0], s[1], s[2]})));
     }
 
     @ParameterizedTest
@@ -559,9 +565,7 @@ class PictureKernelsTest {
             Tensor square = backend.allocate(arena, DType.F32, k.packedConvElements(2, 2, 9, DType.F32));
             refuses("conv: out overlaps x", () -> k.conv(x, null, x, null, null, square, null, same));
             refuses("packConv: src is f32[5]", () -> k.packConv(w, small, 0, 3));
-            refuses(
-                    "packConv: rows 1 to 4",
-                    () -> k.packConv(w, backend.allocate(arena, DType.F32, 3, 2, 9), 1, 3));
+            refuses("packConv: rows 1 to 4", () -> k.packConv(w, backend.allocate(arena, DType.F32, 3, 2, 9), 1, 3));
             refuses(
                     "packConv: dst is f32[5]",
                     () -> k.packConv(small, backend.allocate(arena, DType.F32, 3, 2, 9), 0, 3));

@@ -45,8 +45,7 @@ class LmGoldenTest {
 
     static Stream<Arguments> llamaGens() {
         return Stream.of("reference", "cpu")
-                .flatMap(backend ->
-                        Stream.of("llamagen_t2i", "llamagen_c2i").map(name -> Arguments.of(name, backend)));
+                .flatMap(backend -> Stream.of("llamagen_t2i", "llamagen_c2i").map(name -> Arguments.of(name, backend)));
     }
 
     private static float[] embedded(LmFixture f, Probe probe, String prefix) throws IOException {
@@ -255,8 +254,8 @@ class LmGoldenTest {
                 state.set(b, SequenceField.POSITION, forward.promptPosition(b));
             }
             state.push();
-            WindowState window = WindowState.allocate(
-                    f.backend, arena, 1, 1, 1, codes, forward.hiddenSize(), false, false);
+            WindowState window =
+                    WindowState.allocate(f.backend, arena, 1, 1, 1, codes, forward.hiddenSize(), false, false);
             Tensor input = f.backend.allocate(arena, DType.F32, 1, 1, forward.hiddenSize());
             Tensor logits = f.backend.allocate(arena, DType.F32, n, 1, codes);
             forward.run(input, logits, window, state);
@@ -285,7 +284,10 @@ class LmGoldenTest {
         int[] ids = exact.ints(LM, exact.hasTensor(LM, "prefill.input_ids") ? "prefill.input_ids" : "input_ids");
         float[] golden = exact.floats(LM, "prefill.logits_fp32_compute");
         try (Probe probe = new Probe(exact.model, MOST)) {
-            assertClose("f32 activations", golden, probe.run(probe.embedTokens(ids), 0, 0).textLogits());
+            assertClose(
+                    "f32 activations",
+                    golden,
+                    probe.run(probe.embedTokens(ids), 0, 0).textLogits());
         }
         LmFixture half = LmFixture.open("chameleon_bf16", backend, DType.BF16);
         try (Probe probe = new Probe(half.model, MOST)) {
@@ -311,8 +313,8 @@ class LmGoldenTest {
         for (int row = 0; row < 2; row++) {
             Prompt.Embeddings prompt = (Prompt.Embeddings) prompts.get(row);
             int padded = condition - prompt.length();
-            float[] live = Arrays.copyOfRange(
-                    embeds, (row * condition + padded) * width, (row + 1) * condition * width);
+            float[] live =
+                    Arrays.copyOfRange(embeds, (row * condition + padded) * width, (row + 1) * condition * width);
             assertThat(Arrays.stream(mask).sum()).isEqualTo(prompt.length());
             assertThat(difference(live, prompt.values())).isLessThanOrEqualTo(LmFixture.EMBEDDINGS);
             try (Probe probe = new Probe(f.model, condition + 16)) {
@@ -330,11 +332,9 @@ class LmGoldenTest {
                                     pass.hidden()[layer]))
                             .isLessThanOrEqualTo(LmFixture.HIDDEN);
                 }
-                Probe.Pass window =
-                        probe.run(probe.embedCodes(f.ints(LM, "window.ids")), prompt.length(), condition);
+                Probe.Pass window = probe.run(probe.embedCodes(f.ints(LM, "window.ids")), prompt.length(), condition);
                 assertClose("window " + row, half(f.floats(LM, "window.logits"), row), window.codeLogits());
-                Probe.Pass perturbed =
-                        probe.run(f.floats(LM, "perturbed.window_embeds"), prompt.length(), condition);
+                Probe.Pass perturbed = probe.run(f.floats(LM, "perturbed.window_embeds"), prompt.length(), condition);
                 assertClose(
                         "perturbed " + row, half(f.floats(LM, "perturbed.window_logits"), row), perturbed.codeLogits());
             }

@@ -17,13 +17,15 @@ class SinusoidTest {
     void featuresAreTheRecordedOnes() throws IOException {
         JsonObject c;
         try (InputStream in = SinusoidTest.class.getResourceAsStream("/golden/sampling/timestep_embedding.json")) {
-            c = JsonParser.parseReader(new InputStreamReader(in, StandardCharsets.UTF_8)).getAsJsonObject();
+            c = JsonParser.parseReader(new InputStreamReader(in, StandardCharsets.UTF_8))
+                    .getAsJsonObject();
         }
         assertThat(c.get("max_period").getAsDouble()).isEqualTo(10000);
         JsonArray steps = c.getAsJsonArray("timesteps");
         for (int i = 0; i < steps.size(); i++) {
             JsonArray expected = c.getAsJsonArray("values").get(i).getAsJsonArray();
-            double[] actual = NoiseAdapter.sinusoid(steps.get(i).getAsDouble(), c.get("dim").getAsInt());
+            double[] actual = NoiseAdapter.sinusoid(
+                    steps.get(i).getAsDouble(), c.get("dim").getAsInt());
             for (int d = 0; d < actual.length; d++) {
                 assertThat(actual[d]).isCloseTo(expected.get(d).getAsDouble(), within(1e-10));
             }

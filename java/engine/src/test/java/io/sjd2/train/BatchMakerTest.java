@@ -144,7 +144,8 @@ class BatchMakerTest {
     void thinningDropsLossesOfFrequentCodesUntilTheRateFalls() {
         try (Arena arena = Arena.ofConfined()) {
             double thinning = 0.02;
-            TrainOptions options = options(Objective.PRETRAIN).withSteps(200, 10, 50).withThinning(thinning);
+            TrainOptions options =
+                    options(Objective.PRETRAIN).withSteps(200, 10, 50).withThinning(thinning);
             BatchMaker maker = new BatchMaker(options, new Papered(), VOCABULARY, 320);
             BatchMaker same = new BatchMaker(options, new Papered(), VOCABULARY, 320);
             SequenceBatch batch = new SequenceBatch(arena, 8, 8 * maker.maxRows());
@@ -154,15 +155,18 @@ class BatchMakerTest {
             for (int step = 0; step <= 150; step++) {
                 maker.fill(batch, step, 0, 8);
                 same.fill(twin, step, 0, 8);
-                assertThat(batch.targets().data().mismatch(twin.targets().data())).isEqualTo(-1);
-                assertThat(batch.lossRows().data().mismatch(twin.lossRows().data())).isEqualTo(-1);
+                assertThat(batch.targets().data().mismatch(twin.targets().data()))
+                        .isEqualTo(-1);
+                assertThat(batch.lossRows().data().mismatch(twin.lossRows().data()))
+                        .isEqualTo(-1);
                 for (int i = 0; i < batch.losses(); i++) {
                     int target = batch.targets().getInt(i);
                     paper += target == 0 ? 1 : 0;
                     rest += target == 0 ? 0 : 1;
                     // A loss that is kept still belongs to the row before its code.
                     int row = batch.lossRows().getInt(i);
-                    int cell = 16 * batch.targetRow().getInt(row) + batch.targetColumn().getInt(row);
+                    int cell = 16 * batch.targetRow().getInt(row)
+                            + batch.targetColumn().getInt(row);
                     assertThat(target == 0).isEqualTo(cell % 2 == 0);
                 }
             }

@@ -114,7 +114,8 @@ class ImageFolderDataTest {
         graphics.setColor(new Color(200, 60, 30));
         graphics.fillRect(0, 0, 8, 8);
         graphics.dispose();
-        assertThat(ImageIO.write(image, "jpg", folder.resolve("b.JPG").toFile())).isTrue();
+        assertThat(ImageIO.write(image, "jpg", folder.resolve("b.JPG").toFile()))
+                .isTrue();
         Files.writeString(folder.resolve("b.txt"), "A red, red \u00c4pfel-pie");
         PngWriter.write(folder.resolve("a.png"), picture(2, 2), Map.of());
         Files.writeString(folder.resolve("a.txt"), "red pie");

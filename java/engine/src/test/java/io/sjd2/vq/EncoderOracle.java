@@ -13,8 +13,10 @@ import java.util.List;
 import java.util.Map;
 import java.util.SplittableRandom;
 
-/// The published encoders once more, as plain loops over f64 in the layout and the order of the PyTorch modules, sharing
-/// nothing with the engine: it makes its own weights as it first meets them, under the published names, and adds them to a
+/// The published encoders once more, as plain loops over f64 in the layout and the order of the PyTorch modules,
+/// sharing
+/// nothing with the engine: it makes its own weights as it first meets them, under the published names, and adds them
+/// to a
 /// fixture's decoder.
 ///
 /// Sources: the modules `Encoder` of taming-transformers and LlamaGen, `JanusVQVAEEncoder` and `Emu3VQVAEEncoder` of
@@ -150,13 +152,19 @@ final class EncoderOracle {
                                         int frame = t * stride[0] + a - before[0];
                                         int row = r * stride[1] + b - before[1];
                                         int column = c * stride[2] + d - before[2];
-                                        if (frame >= 0 && frame < x.frames && row >= 0 && row < x.height
-                                                && column >= 0 && column < x.width) {
-                                            sum += w[((((o * x.channels) + i) * kernel[0] + a) * kernel[1] + b)
-                                                                    * kernel[2]
-                                                            + d]
-                                                    * x.values[((i * x.frames + frame) * x.height + row) * x.width
-                                                            + column];
+                                        if (frame >= 0
+                                                && frame < x.frames
+                                                && row >= 0
+                                                && row < x.height
+                                                && column >= 0
+                                                && column < x.width) {
+                                            sum += w[
+                                                            ((((o * x.channels) + i) * kernel[0] + a) * kernel[1] + b)
+                                                                            * kernel[2]
+                                                                    + d]
+                                                    * x.values[
+                                                            ((i * x.frames + frame) * x.height + row) * x.width
+                                                                    + column];
                                         }
                                     }
                                 }

@@ -19,7 +19,11 @@ final class TorchArchive {
         try (ZipOutputStream out = new ZipOutputStream(Files.newOutputStream(file))) {
             for (int i = 0; i < tensors.size(); i++) {
                 TensorEntry tensor = tensors.get(i);
-                program.append("S'").append(tensor.name()).append("'\n").append(pickled(tensor, i)).append("s");
+                program.append("S'")
+                        .append(tensor.name())
+                        .append("'\n")
+                        .append(pickled(tensor, i))
+                        .append("s");
                 out.putNextEntry(new ZipEntry("archive/data/" + i));
                 out.write(tensor.data().toArray(ValueLayout.JAVA_BYTE));
                 out.closeEntry();
@@ -39,7 +43,7 @@ final class TorchArchive {
             shape.append('I').append(extent).append('\n');
             strides.append('I').append(stride).append('\n');
         }
-        return "ctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nS'" + storage
-                + "'\nS'cpu'\nI" + tensor.elementCount() + "\ntQI0\n" + shape + "t" + strides + "tI00\n}tR";
+        return "ctorch._utils\n_rebuild_tensor_v2\n((S'storage'\nctorch\nFloatStorage\nS'" + storage + "'\nS'cpu'\nI"
+                + tensor.elementCount() + "\ntQI0\n" + shape + "t" + strides + "tI00\n}tR";
     }
 }

@@ -137,8 +137,8 @@ class VqDecoderGoldenTest {
                 assertNear(f, layer, Arrays.copyOf(all, golden.length));
             }
             int[] grid = f.shape("vq0.codes");
-            float[][] pictures = f.tokenizer.decode(
-                    f.ints("vq0.codes"), grid[1], grid[2], frames, VqListener.NONE, null);
+            float[][] pictures =
+                    f.tokenizer.decode(f.ints("vq0.codes"), grid[1], grid[2], frames, VqListener.NONE, null);
             float[] golden = f.floats("vq0.all_frames");
             int size = golden.length / frames;
             for (int i = 0; i < frames; i++) {

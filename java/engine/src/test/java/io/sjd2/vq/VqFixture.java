@@ -87,10 +87,7 @@ final class VqFixture implements AutoCloseable {
         try {
             tokenizer = ImageTokenizers.open(folder, backend, dtype, true);
             return new VqFixture(
-                    name,
-                    backend,
-                    tokenizer,
-                    SafetensorsFile.open(folder(name).resolve("golden/vq.safetensors")));
+                    name, backend, tokenizer, SafetensorsFile.open(folder(name).resolve("golden/vq.safetensors")));
         } catch (IOException | RuntimeException | Error e) {
             if (tokenizer != null) {
                 tokenizer.close();

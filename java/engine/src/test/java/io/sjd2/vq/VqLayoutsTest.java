@@ -82,7 +82,9 @@ class VqLayoutsTest {
 
     @Test
     void janusProAsPublished() throws IOException {
-        assertSamePictures("janus", VqFixture.resource("pytorch/janus_original/config.json").getParent());
+        assertSamePictures(
+                "janus",
+                VqFixture.resource("pytorch/janus_original/config.json").getParent());
     }
 
     /// The tensors of a fixture under the names and with the shapes of the first publication.
@@ -145,8 +147,8 @@ class VqLayoutsTest {
         languageModel();
         Path file = folder.resolve(place);
         Files.createDirectories(file.getParent());
-        try (SafetensorsFile weights =
-                SafetensorsFile.open(VqFixture.folder("llamagen_t2i").resolve("vq").resolve(WEIGHTS))) {
+        try (SafetensorsFile weights = SafetensorsFile.open(
+                VqFixture.folder("llamagen_t2i").resolve("vq").resolve(WEIGHTS))) {
             List<TensorEntry> tensors = new ArrayList<>();
             for (String name : weights.names()) {
                 tensors.add(weights.tensor(name));

@@ -87,8 +87,9 @@ public final class CudaBackend implements Backend {
                 LOG.log(Level.INFO, () -> name + ": products of more than 128 rows by " + opened.description());
                 yield opened;
             }
-            default -> throw new IllegalArgumentException(
-                    "-D" + PRODUCTS_PROPERTY + "=" + wanted + ": expected own or cublas");
+            default ->
+                throw new IllegalArgumentException(
+                        "-D" + PRODUCTS_PROPERTY + "=" + wanted + ": expected own or cublas");
         };
     }
 

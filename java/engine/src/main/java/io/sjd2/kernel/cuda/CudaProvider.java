@@ -54,7 +54,8 @@ public final class CudaProvider implements BackendProvider {
         lines.add(device.description() + ", " + device.architecture() + ", " + device.multiprocessors()
                 + " multiprocessors, " + CudaDevice.mib(memory.free()) + " of " + CudaDevice.mib(memory.total())
                 + " free");
-        lines.add("library " + driver.kernels().description() + " (" + driver.kernels().isa() + ")");
+        lines.add("library " + driver.kernels().description() + " ("
+                + driver.kernels().isa() + ")");
         lines.add("products by " + backend.productsDescription());
         return lines;
     }

@@ -46,8 +46,7 @@ final class CudaStaging implements AutoCloseable {
         MemorySegment whole = MemorySegment.ofAddress(address).reinterpret(2 * HALF);
         for (int half = 0; half < halves.length; half++) {
             halves[half] = whole.asSlice(half * HALF, HALF);
-            device.require(
-                    cuEventCreate(travelled[half], CUevent_flags.CU_EVENT_DISABLE_TIMING), "cuEventCreate", "");
+            device.require(cuEventCreate(travelled[half], CUevent_flags.CU_EVENT_DISABLE_TIMING), "cuEventCreate", "");
         }
     }
 

@@ -106,8 +106,26 @@ public final class CublasLibrary {
         int status;
         try {
             status = (int) GEMM.invokeExact(
-                    gemm, handle, transposeA, transposeB, m, n, k, alpha, a, typeA, lda, b, typeB, ldb, beta, c, typeC,
-                    ldc, compute, algorithm);
+                    gemm,
+                    handle,
+                    transposeA,
+                    transposeB,
+                    m,
+                    n,
+                    k,
+                    alpha,
+                    a,
+                    typeA,
+                    lda,
+                    b,
+                    typeB,
+                    ldb,
+                    beta,
+                    c,
+                    typeC,
+                    ldc,
+                    compute,
+                    algorithm);
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
         }

@@ -776,14 +776,7 @@ public class NativeKernels implements Kernels {
         int status;
         try {
             status = (int) VQ_ATTENTION.invokeExact(
-                    symbol,
-                    stream.handle(),
-                    out.data(),
-                    qkv.data(),
-                    out.dim(0),
-                    out.dim(1),
-                    out.dim(2),
-                    scale);
+                    symbol, stream.handle(), out.data(), qkv.data(), out.dim(0), out.dim(1), out.dim(2), scale);
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
         }

@@ -1,6 +1,5 @@
 package io.sjd2.kernel.ffm;
 
-import io.sjd2.kernel.KernelException;
 import java.lang.foreign.MemorySegment;
 
 /// A stream of a native library: its thread pool, or its place in the device's order. One thread uses it at a time.

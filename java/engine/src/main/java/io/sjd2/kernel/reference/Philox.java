@@ -3,7 +3,8 @@ package io.sjd2.kernel.reference;
 /// Philox4x32-10 and what is made of its words: uniforms, Gumbel races and normals.
 ///
 /// Key = (seed low, seed high); element `e` of a stream is word `e mod 4` of the block with counter
-/// (`e div 4`, image, stream low, stream high). Source: `docs/decoding.md`, "Randomness"; the known answers are fixtures.
+/// (`e div 4`, image, stream low, stream high). Source: `docs/decoding.md`, "Randomness"; the known answers are
+/// fixtures.
 public final class Philox {
     private static final int MULTIPLIER_0 = 0xD2511F53;
     private static final int MULTIPLIER_1 = 0xCD9E8D57;

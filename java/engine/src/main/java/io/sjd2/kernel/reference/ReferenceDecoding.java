@@ -14,9 +14,11 @@ import java.lang.foreign.ValueLayout;
 import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
-/// The decode operations of {@link io.sjd2.kernel.Kernels}, as plain loops with f64 sums: what the native ones are held to.
+/// The decode operations of {@link io.sjd2.kernel.Kernels}, as plain loops with f64 sums: what the native ones are held
+/// to.
 ///
-/// Signatures are those of the interface. Everything lives in host memory, so a {@link StateBlock}'s mirror is its memory.
+/// Signatures are those of the interface. Everything lives in host memory, so a {@link StateBlock}'s mirror is its
+/// memory.
 /// Source of every rule: `docs/decoding.md`, section by section as named at the methods.
 public final class ReferenceDecoding {
     /// `status` of an image whose logits were NaN, +infinity or all -infinity (`SJD2_IMAGE_NAN_LOGITS`).
@@ -83,11 +85,7 @@ public final class ReferenceDecoding {
             int level) {
         double[] normals = new double[hidden];
         Philox.normals(
-                normals,
-                seed(state, image),
-                state.get(image, ImageField.INDEX),
-                position,
-                Purpose.NOISE.streamHigh(0));
+                normals, seed(state, image), state.get(image, ImageField.INDEX), position, Purpose.NOISE.streamHigh(0));
         Tensor z = noisy(window);
         long first = ringIndex(state, image, position) * hidden;
         float lambda = noise.lambda().getFloat(level);
@@ -290,14 +288,12 @@ public final class ReferenceDecoding {
                 continue;
             }
             loadTarget(p, window, state, image, position);
-            int chosen =
-                    switch (decoder) {
-                        case SEQUENTIAL -> sequentialDraw(p, state, image, position);
-                        case GREEDY -> argmax(p);
-                        case EXACT -> gumbelArgmax(p, state, image, position);
-                        case INDEPENDENT, MAXIMAL, GUMBEL ->
-                            rejectionSample(p, q, kind, token, window, state, image, position);
-                    };
+            int chosen = switch (decoder) {
+                case SEQUENTIAL -> sequentialDraw(p, state, image, position);
+                case GREEDY -> argmax(p);
+                case EXACT -> gumbelArgmax(p, state, image, position);
+                case INDEPENDENT, MAXIMAL, GUMBEL -> rejectionSample(p, q, kind, token, window, state, image, position);
+            };
             window.tokens().setInt(image * maxLength + position, chosen);
             boolean kept = kind != DraftKind.NONE && chosen == token;
             if (kind != DraftKind.NONE) {
@@ -328,13 +324,12 @@ public final class ReferenceDecoding {
             }
             int token = drafts.getInt(draft + TOKEN);
             loadTarget(p, window, state, image, position);
-            int chosen =
-                    switch (decoder) {
-                        case GREEDY -> argmax(p);
-                        case EXACT, GUMBEL -> gumbelArgmax(p, state, image, position);
-                        case MAXIMAL -> rejectionSample(p, q, kind, token, window, state, image, position);
-                        case INDEPENDENT, SEQUENTIAL -> inverseCdf(p, uniform(state, image, position, Purpose.DRAW));
-                    };
+            int chosen = switch (decoder) {
+                case GREEDY -> argmax(p);
+                case EXACT, GUMBEL -> gumbelArgmax(p, state, image, position);
+                case MAXIMAL -> rejectionSample(p, q, kind, token, window, state, image, position);
+                case INDEPENDENT, SEQUENTIAL -> inverseCdf(p, uniform(state, image, position, Purpose.DRAW));
+            };
             if (kind != DraftKind.NONE) {
                 add(state, image, ImageField.TAIL, 1);
                 add(state, image, ImageField.TAIL_KEPT, chosen == token ? 1 : 0);
@@ -367,10 +362,8 @@ public final class ReferenceDecoding {
             int image = state.get(sequence, SequenceField.IMAGE);
             if (image >= 0) {
                 int committed = state.get(image, ImageField.ACCEPTED);
-                state.set(
-                        sequence, SequenceField.KV_LEN, state.get(sequence, SequenceField.KV_LEN) + committed);
-                state.set(
-                        sequence, SequenceField.POSITION, state.get(sequence, SequenceField.POSITION) + committed);
+                state.set(sequence, SequenceField.KV_LEN, state.get(sequence, SequenceField.KV_LEN) + committed);
+                state.set(sequence, SequenceField.POSITION, state.get(sequence, SequenceField.POSITION) + committed);
                 state.set(sequence, SequenceField.ROWS, liveRows(state, image));
             }
         }
@@ -432,7 +425,8 @@ public final class ReferenceDecoding {
         return last;
     }
 
-    /// Smallest `j` with `p_0 + .. + p_j > uniform`; the last code of positive probability where rounding left the sum short.
+    /// Smallest `j` with `p_0 + .. + p_j > uniform`; the last code of positive probability where rounding left the sum
+    /// short.
     static int inverseCdf(float[] p, float uniform) {
         double sum = 0;
         int last = 0;
@@ -483,11 +477,7 @@ public final class ReferenceDecoding {
         }
         // One stream for the whole picture, element = position: the layout that sequential samplers publish.
         int word = Philox.word(
-                seed(state, image),
-                state.get(image, ImageField.INDEX),
-                0,
-                Purpose.SEQUENTIAL.streamHigh(0),
-                position);
+                seed(state, image), state.get(image, ImageField.INDEX), 0, Purpose.SEQUENTIAL.streamHigh(0), position);
         return inverseCdf(p, Philox.uniform24(word));
     }
 
@@ -590,11 +580,7 @@ public final class ReferenceDecoding {
 
     private static int word(StateBlock state, int image, int position, Purpose purpose, int iteration) {
         return Philox.word(
-                seed(state, image),
-                state.get(image, ImageField.INDEX),
-                position,
-                purpose.streamHigh(iteration),
-                0);
+                seed(state, image), state.get(image, ImageField.INDEX), position, purpose.streamHigh(iteration), 0);
     }
 
     private static long seed(StateBlock state, int image) {
@@ -655,6 +641,11 @@ public final class ReferenceDecoding {
 
     private static void writeRow(Tensor target, long row, float[] values) {
         MemorySegment.copy(
-                values, 0, target.data(), ValueLayout.JAVA_FLOAT_UNALIGNED, row * values.length * Float.BYTES, values.length);
+                values,
+                0,
+                target.data(),
+                ValueLayout.JAVA_FLOAT_UNALIGNED,
+                row * values.length * Float.BYTES,
+                values.length);
     }
 }

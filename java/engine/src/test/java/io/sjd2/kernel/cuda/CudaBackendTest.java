@@ -140,8 +140,8 @@ class CudaBackendTest {
     @Test
     void outOfMemorySaysWhatWasNeededAndWhatIsFree() {
         EmulatedDriver.setMemory(1L << 30);
-        KernelException e = catchThrowableOfType(
-                KernelException.class, () -> backend.allocate(arena, DType.F32, 4, 1 << 27));
+        KernelException e =
+                catchThrowableOfType(KernelException.class, () -> backend.allocate(arena, DType.F32, 4, 1 << 27));
         assertThat(e.status()).isEqualTo(NativeLibrary.OUT_OF_MEMORY);
         assertThat(e)
                 .hasMessageContaining("f32[4, 134217728] needs 2048.0 MiB")
@@ -211,9 +211,7 @@ class CudaBackendTest {
         Tensor t = ofInts(8);
         try (Backend.Recurring waits = backend.recurring(backend::synchronize)) {
             waits.run();
-            assertThatThrownBy(waits::run)
-                    .isInstanceOf(KernelException.class)
-                    .hasMessageContaining("captured");
+            assertThatThrownBy(waits::run).isInstanceOf(KernelException.class).hasMessageContaining("captured");
         }
         assertThat(read(t)).containsExactly(8);
     }

@@ -73,8 +73,7 @@ class CudaProductsTest {
                 : CudaProducts.throughFfm(device, stream, arena, emulated13())) {
             assertThat(products.description())
                     .isEqualTo("cuBLAS " + version + ".6 through " + (version == 12 ? "JCublas" : "FFM"));
-            products.multiply(
-                    address(out), address(x), address(w), ROWS, OUT, IN, STRIDE, dtype, accumulate);
+            products.multiply(address(out), address(x), address(w), ROWS, OUT, IN, STRIDE, dtype, accumulate);
             device.require(JCudaDriver.cuStreamSynchronize(stream), "synchronize", "");
         }
         device.require(JCudaDriver.cuStreamDestroy(stream), "stream", "");

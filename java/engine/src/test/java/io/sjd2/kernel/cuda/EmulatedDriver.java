@@ -46,8 +46,7 @@ public final class EmulatedDriver {
         try (Arena arena = Arena.ofConfined()) {
             LINKER.downcallHandle(
                             symbol("sjd2_emu_fail"),
-                            FunctionDescriptor.ofVoid(
-                                    ValueLayout.ADDRESS, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT))
+                            FunctionDescriptor.ofVoid(ValueLayout.ADDRESS, ValueLayout.JAVA_INT, ValueLayout.JAVA_INT))
                     .invokeExact(arena.allocateFrom(function), skip, result);
         } catch (Throwable t) {
             throw new AssertionError(t);
@@ -67,8 +66,7 @@ public final class EmulatedDriver {
 
     static void setMemory(long bytes) {
         try {
-            LINKER.downcallHandle(
-                            symbol("sjd2_emu_set_memory"), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG))
+            LINKER.downcallHandle(symbol("sjd2_emu_set_memory"), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG))
                     .invokeExact(bytes);
         } catch (Throwable t) {
             throw new AssertionError(t);
