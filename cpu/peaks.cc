@@ -248,6 +248,14 @@ double measure_arithmetic(sjd2_stream stream, Arithmetic rounds) {
 }  // namespace
 }  // namespace sjd2
 
+SJD2_EXPORT const char* sjd2_compiler(void) {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#else
+  return "GCC " __VERSION__;
+#endif
+}
+
 SJD2_EXPORT int32_t sjd2_measure_peak(double* out, sjd2_stream stream, int32_t peak) {
   if (out == nullptr || stream == nullptr) {
     return sjd2::fail(SJD2_BAD_ARGUMENT, "measure_peak: a required pointer is NULL");

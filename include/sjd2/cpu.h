@@ -20,6 +20,9 @@ int32_t sjd2_isa_available(char* buffer, int64_t n);
 // the machine lacks the set.
 int32_t sjd2_select_isa(const char* name);
 
+// The compiler that built the library, and its version.
+const char* sjd2_compiler(void);
+
 // What this machine can do at best, by the threads of a stream.
 typedef enum sjd2_peak {
   SJD2_PEAK_READ = 0,  // bytes read per second, from memory that no cache holds

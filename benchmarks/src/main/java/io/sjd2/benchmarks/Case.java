@@ -14,8 +14,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 
-/// The memory of one call of an operation on one backend, filled with numbers that depend on a tensor's number and an
-/// element's index alone: a case of fewer rows holds the first rows of a case of more.
+/// The memory of one call of an operation on one backend, filled with numbers that depend on a tensor's number and
+/// an element's index alone: a case of fewer rows holds the first rows of a case of more.
 ///
 /// One sequence, so that rows come first in every tensor. Owns its backend and memory; confined to one thread.
 final class Case implements AutoCloseable {

@@ -6,7 +6,8 @@ import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import org.openjdk.jmh.annotations.Param;
 
-/// The matrix products of a pass. Weights come from memory, call after call, unless the model as a whole fits a cache.
+/// The matrix products of a pass. Weights come from memory, call after call, unless the model as a whole fits a
+/// cache.
 public class MatmulBenchmark extends OperationBenchmark {
     /// Weights in turns: so many bytes that no cache still holds the first when the last is done.
     private static final long RING_BYTES = 400_000_000;

@@ -61,8 +61,8 @@ public abstract class OperationBenchmark implements Costed {
     /// Allocates what a call touches and returns the call. The call may be repeated.
     abstract Runnable prepare(Case c);
 
-    /// Rows of the case that is held against the reference: few, as the reference is slow. All where a row's result
-    /// depends on the others.
+    /// Rows of the case that is held against the reference: few, as the reference is slow. All where a row's
+    /// result depends on the others.
     int checkedRows() {
         return Math.min(rows, CHECKED_ROWS);
     }

@@ -16,7 +16,8 @@ import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
 
-/// What benchmarks of whole passes share: layers of a model's shape, and a check of the logits against the reference.
+/// What benchmarks of whole passes share: layers of a model's shape, and a check of the logits against the
+/// reference.
 @State(Scope.Thread)
 @BenchmarkMode(Mode.SampleTime)
 @OutputTimeUnit(TimeUnit.MICROSECONDS)
@@ -109,9 +110,8 @@ public abstract class PassBenchmark implements Costed {
         // Written so that NaN fails.
         if (!(Math.sqrt(error) <= allowed * Math.sqrt(norm)) || norm == 0) {
             throw new IllegalStateException(getClass().getSimpleName() + " on " + backend + ", " + model + ", " + dtype
-                    + ": logits differ from the reference by " + Math.sqrt(error / norm)
-                    + " of their norm, expected at most "
-                    + allowed + "; a wrong result is not worth timing");
+                    + ": logits differ from the reference by " + Math.sqrt(error / norm) + " of their norm, expected at"
+                    + " most " + allowed + "; a wrong result is not worth timing");
         }
     }
 

@@ -23,8 +23,8 @@ import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.SplittableRandom;
 
-/// Weights at a model's shape for timing passes: every matrix is cut from one block of random numbers, every norm is 1.
-/// Packed, each takes memory of its own, as a real model's do.
+/// Weights at a model's shape for timing passes: every matrix is cut from one block of random numbers, every norm
+/// is 1. Packed, each takes memory of its own, as a real model's do.
 final class SyntheticWeights implements TensorSource {
     /// Vocabulary entries in front of the codes.
     private static final int WORDS = 16;

@@ -84,6 +84,11 @@ public final class NativeLibrary {
         return text("sjd2_isa");
     }
 
+    /// The compiler that built the library; only the CPU library has it.
+    public String compiler() {
+        return text("sjd2_compiler");
+    }
+
     /// The message of this thread's last failure.
     public String lastError() {
         return text("sjd2_last_error");

@@ -1,0 +1,91 @@
+package io.sjd2.benchmarks;
+
+import io.sjd2.io.AtomicFiles;
+import java.io.IOException;
+import java.io.PrintStream;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.time.LocalDate;
+import java.time.ZoneOffset;
+import java.util.ArrayList;
+import java.util.List;
+import java.util.Locale;
+import java.util.stream.Collectors;
+
+/// `sjd2 bench`: measures the machine, runs a selection and prints how far each result is from the roof.
+///
+/// ```
+/// BenchMain [--quick] [--json] [--threads N] [--only NAME]... [--out FILE]
+/// BenchMain --page RESULTS_FOLDER PAGE
+/// ```
+public final class BenchMain {
+    private BenchMain() {}
+
+    public static void main(String[] args) throws IOException {
+        List<String> arguments = new ArrayList<>(List.of(args));
+        if (arguments.size() == 3 && arguments.getFirst().equals("--page")) {
+            PerformancePage.write(Path.of(arguments.get(1)), Path.of(arguments.get(2)));
+            return;
+        }
+        boolean quick = arguments.remove("--quick");
+        boolean json = arguments.remove("--json");
+        String out = value(arguments, "--out", "");
+        int threads = Integer.parseInt(value(arguments, "--threads", "0"));
+        List<String> only = new ArrayList<>();
+        for (String name = value(arguments, "--only", ""); !name.isEmpty(); name = value(arguments, "--only", "")) {
+            only.add(name.toLowerCase(Locale.ROOT));
+        }
+        if (!arguments.isEmpty()) {
+            throw new IllegalArgumentException("unknown argument " + arguments.getFirst());
+        }
+        Path home =
+                Path.of(System.getProperty("sjd2.home", ".")).toAbsolutePath().normalize();
+        List<Suite.Selection> all = quick ? Suite.quick() : Suite.sensible();
+        List<Suite.Selection> selections = all.stream()
+                .filter(s -> only.isEmpty() || only.contains(s.name().toLowerCase(Locale.ROOT)))
+                .toList();
+        if (selections.isEmpty()) {
+            throw new IllegalArgumentException("no benchmark is called " + String.join(" or ", only) + "; there are "
+                    + all.stream().map(Suite.Selection::name).distinct().collect(Collectors.joining(", ")));
+        }
+        // Results alone go to standard output; JMH hands what its processes say to whatever stands for it.
+        PrintStream results = System.out;
+        System.setOut(System.err);
+        Report report = run(selections, threads, home, quick);
+        if (!out.isEmpty()) {
+            Path file = Path.of(out);
+            if (file.toAbsolutePath().getParent() != null) {
+                Files.createDirectories(file.toAbsolutePath().getParent());
+            }
+            AtomicFiles.write(file, report.json());
+        }
+        results.print(json ? report.jsonResults() : report.text());
+    }
+
+    private static String value(List<String> arguments, String name, String fallback) {
+        int at = arguments.indexOf(name);
+        if (at < 0) {
+            return fallback;
+        }
+        if (at + 1 == arguments.size()) {
+            throw new IllegalArgumentException(name + " needs a value");
+        }
+        arguments.remove(at);
+        return arguments.remove(at);
+    }
+
+    private static Report run(List<Suite.Selection> selections, int threads, Path home, boolean quick) {
+        System.err.println("measuring the machine ...");
+        Machine machine = Machine.measure(threads, home);
+        Suite suite = new Suite(threads, home, quick);
+        int total = selections.stream().mapToInt(Suite.Selection::size).sum();
+        int done = 0;
+        List<Measured> results = new ArrayList<>();
+        for (Suite.Selection selection : selections) {
+            System.err.printf(Locale.ROOT, "%3d of %d  %s %s%n", done, total, selection.name(), selection.parameters());
+            results.addAll(suite.run(selection, machine));
+            done += selection.size();
+        }
+        return new Report(LocalDate.now(ZoneOffset.UTC).toString(), machine, results);
+    }
+}

@@ -1,0 +1,156 @@
+package io.sjd2.benchmarks;
+
+import io.sjd2.io.Json;
+import io.sjd2.io.ModelFormatException;
+import io.sjd2.kernel.cpu.CpuBackend;
+import io.sjd2.kernel.cpu.CpuLibrary;
+import io.sjd2.kernel.cpu.CpuPeak;
+import io.sjd2.tensor.DType;
+import java.io.IOException;
+import java.io.UncheckedIOException;
+import java.lang.management.ManagementFactory;
+import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.LinkedHashMap;
+import java.util.Map;
+
+/// The machine that results were taken on, and what it can do at best with the threads that ran them.
+///
+/// @param cpu         the processor's name
+/// @param threads     worker threads
+/// @param memory      bytes of memory
+/// @param load        tasks that ran or waited beside the benchmarks over the last minute, as the system counts
+///                    them, when they began; 0 on a quiet machine
+/// @param isa         instruction set in use
+/// @param jdk         Java runtime
+/// @param compiler    what the CPU library was compiled with
+/// @param commit      of the sources; ends in `-dirty` where they were changed
+/// @param readRate    bytes read per second
+/// @param copyRate    bytes read and written per second by a copy
+/// @param f32Rate     floating-point operations per second, f32
+/// @param bf16Rate    floating-point operations per second, bf16 products with f32 sums
+record Machine(
+        String cpu,
+        int threads,
+        long memory,
+        double load,
+        String isa,
+        String jdk,
+        String compiler,
+        String commit,
+        double readRate,
+        double copyRate,
+        double f32Rate,
+        double bf16Rate) {
+
+    /// Looks at the machine and measures its limits; takes a few seconds.
+    static Machine measure(int threads, Path home) {
+        var system = ManagementFactory.getOperatingSystemMXBean();
+        // Before the peaks, which are a load themselves.
+        double load = system.getSystemLoadAverage();
+        long memory = system instanceof com.sun.management.OperatingSystemMXBean os ? os.getTotalMemorySize() : 0;
+        try (CpuBackend backend = new CpuBackend(threads)) {
+            return new Machine(
+                    cpuName(),
+                    backend.threads(),
+                    memory,
+                    load,
+                    CpuLibrary.get().isa(),
+                    Runtime.version() + " (" + System.getProperty("java.vendor") + ")",
+                    CpuLibrary.get().compiler(),
+                    commit(home),
+                    backend.measurePeak(CpuPeak.READ),
+                    backend.measurePeak(CpuPeak.COPY),
+                    backend.measurePeak(CpuPeak.F32),
+                    backend.measurePeak(CpuPeak.BF16));
+        }
+    }
+
+    private static String cpuName() {
+        try {
+            return Files.readAllLines(Path.of("/proc/cpuinfo")).stream()
+                    .filter(line -> line.startsWith("model name"))
+                    .map(line -> line.substring(line.indexOf(':') + 1).strip())
+                    .findFirst()
+                    .orElse(System.getProperty("os.arch"));
+        } catch (IOException e) {
+            return System.getProperty("os.arch");
+        }
+    }
+
+    private static String commit(Path home) {
+        try {
+            Process git = new ProcessBuilder(
+                            "git",
+                            "-C",
+                            home.toString(),
+                            "describe",
+                            "--always",
+                            "--dirty",
+                            "--exclude=*",
+                            "--abbrev=12")
+                    .redirectError(ProcessBuilder.Redirect.DISCARD)
+                    .start();
+            String name = new String(git.getInputStream().readAllBytes(), StandardCharsets.UTF_8).strip();
+            return git.waitFor() == 0 && !name.isEmpty() ? name : "unknown";
+        } catch (IOException e) {
+            // A source archive has no history, and git may be missing.
+            return "unknown";
+        } catch (InterruptedException e) {
+            Thread.currentThread().interrupt();
+            throw new UncheckedIOException(new IOException("interrupted while asking git for the commit", e));
+        }
+    }
+
+    /// The least time that a cost can take here, in seconds.
+    double floor(Cost cost) {
+        return Math.max(memorySeconds(cost), arithmeticSeconds(cost));
+    }
+
+    /// `memory` or `arithmetic`: what a cost is bound by here.
+    String roof(Cost cost) {
+        return memorySeconds(cost) > arithmeticSeconds(cost) ? "memory" : "arithmetic";
+    }
+
+    private double memorySeconds(Cost cost) {
+        return cost.cached() ? 0 : cost.bytes() / readRate;
+    }
+
+    private double arithmeticSeconds(Cost cost) {
+        return cost.flop() / (cost.dtype() == DType.BF16 ? bf16Rate : f32Rate);
+    }
+
+    Map<String, Object> toJson() {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("cpu", cpu);
+        json.put("threads", threads);
+        json.put("memory_bytes", memory);
+        json.put("load_before", load);
+        json.put("isa", isa);
+        json.put("jdk", jdk);
+        json.put("compiler", compiler);
+        json.put("commit", commit);
+        json.put("read_bytes_per_s", readRate);
+        json.put("copy_bytes_per_s", copyRate);
+        json.put("f32_flop_per_s", f32Rate);
+        json.put("bf16_flop_per_s", bf16Rate);
+        return json;
+    }
+
+    static Machine fromJson(Json json) throws ModelFormatException {
+        return new Machine(
+                json.get("cpu").string(),
+                json.get("threads").int32(),
+                json.get("memory_bytes").int64(),
+                json.get("load_before").number(),
+                json.get("isa").string(),
+                json.get("jdk").string(),
+                json.get("compiler").string(),
+                json.get("commit").string(),
+                json.get("read_bytes_per_s").number(),
+                json.get("copy_bytes_per_s").number(),
+                json.get("f32_flop_per_s").number(),
+                json.get("bf16_flop_per_s").number());
+    }
+}

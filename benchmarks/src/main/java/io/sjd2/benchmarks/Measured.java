@@ -1,0 +1,128 @@
+package io.sjd2.benchmarks;
+
+import io.sjd2.io.Json;
+import io.sjd2.io.ModelFormatException;
+import java.util.LinkedHashMap;
+import java.util.Map;
+import java.util.TreeMap;
+import org.jspecify.annotations.Nullable;
+
+/// One benchmark at one set of parameters, held against the machine's roofs and, where there is one, a peer.
+///
+/// @param benchmark      what was measured, without the ending `Benchmark`
+/// @param parameters     all of them but dtype and rows
+/// @param dtype          of the products
+/// @param rows           rows per sequence of a pass; 0 where that has no meaning
+/// @param medianMicros   median time of a call
+/// @param samples        calls that were timed
+/// @param gbPerSecond    bytes that had to be moved over the median, in 10^9; null where it says nothing, as the
+///     next three
+/// @param gflopPerSecond operations over the median, in 10^9
+/// @param rooflineShare  least possible time on this machine over the median
+/// @param roof           `memory` or `arithmetic`: what bounds the least possible time
+/// @param peer           whom it is compared with, or null
+/// @param peerMicros     the peer's median time, or null
+record Measured(
+        String benchmark,
+        Map<String, String> parameters,
+        String dtype,
+        int rows,
+        double medianMicros,
+        long samples,
+        @Nullable Double gbPerSecond,
+        @Nullable Double gflopPerSecond,
+        @Nullable Double rooflineShare,
+        @Nullable String roof,
+        @Nullable String peer,
+        @Nullable Double peerMicros) {
+
+    static Measured of(
+            String benchmark,
+            Map<String, String> parameters,
+            double medianMicros,
+            long samples,
+            @Nullable Cost cost,
+            Machine machine) {
+        Map<String, String> others = new TreeMap<>(parameters);
+        String dtype = others.remove("dtype");
+        String rows = others.remove("rows");
+        double seconds = medianMicros * 1e-6;
+        return new Measured(
+                benchmark,
+                others,
+                dtype == null ? "f32" : dtype,
+                rows == null ? 0 : Integer.parseInt(rows),
+                medianMicros,
+                samples,
+                cost == null ? null : cost.bytes() / seconds * 1e-9,
+                cost == null ? null : cost.flop() / seconds * 1e-9,
+                cost == null ? null : machine.floor(cost) / seconds,
+                cost == null ? null : machine.roof(cost),
+                null,
+                null);
+    }
+
+    Measured against(String name, double micros) {
+        return new Measured(
+                benchmark,
+                parameters,
+                dtype,
+                rows,
+                medianMicros,
+                samples,
+                gbPerSecond,
+                gflopPerSecond,
+                rooflineShare,
+                roof,
+                name,
+                micros);
+    }
+
+    /// The peer's time over ours: above 1, ours is faster. Null without a peer.
+    @Nullable
+    Double ratio() {
+        return peerMicros == null ? null : peerMicros / medianMicros;
+    }
+
+    Map<String, @Nullable Object> toJson() {
+        Map<String, @Nullable Object> json = new LinkedHashMap<>();
+        json.put("benchmark", benchmark);
+        json.put("parameters", parameters);
+        json.put("dtype", dtype);
+        json.put("rows", rows);
+        json.put("median_us", medianMicros);
+        json.put("samples", samples);
+        json.put("gb_per_s", gbPerSecond);
+        json.put("gflop_per_s", gflopPerSecond);
+        json.put("roofline_share", rooflineShare);
+        json.put("roof", roof);
+        json.put("peer", peer);
+        json.put("peer_median_us", peerMicros);
+        json.put("ratio", ratio());
+        return json;
+    }
+
+    static Measured fromJson(Json json) throws ModelFormatException {
+        Map<String, String> parameters = new TreeMap<>();
+        for (String key : json.get("parameters").keys()) {
+            parameters.put(key, json.get("parameters").get(key).string());
+        }
+        return new Measured(
+                json.get("benchmark").string(),
+                parameters,
+                json.get("dtype").string(),
+                json.get("rows").int32(),
+                json.get("median_us").number(),
+                json.get("samples").int64(),
+                number(json, "gb_per_s"),
+                number(json, "gflop_per_s"),
+                number(json, "roofline_share"),
+                json.has("roof") ? json.get("roof").string() : null,
+                json.has("peer") ? json.get("peer").string() : null,
+                number(json, "peer_median_us"));
+    }
+
+    private static @Nullable Double number(Json json, String key) throws ModelFormatException {
+        return json.has(key) ? json.get(key).number() : null;
+    }
+}

@@ -1,0 +1,130 @@
+package io.sjd2.benchmarks;
+
+import io.sjd2.io.Json;
+import io.sjd2.io.ModelFormatException;
+import java.io.IOException;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Locale;
+import java.util.Map;
+import java.util.stream.Collectors;
+import org.jspecify.annotations.Nullable;
+
+/// Results of one run on one machine, as JSON and as a table.
+///
+/// @param date     day of the run, `2026-11-24`
+/// @param machine  where, with its limits
+/// @param results  in the order of the run
+record Report(String date, Machine machine, List<Measured> results) {
+    Report {
+        results = List.copyOf(results);
+    }
+
+    /// The whole document.
+    String json() {
+        Map<String, Object> json = new LinkedHashMap<>();
+        json.put("format", "sjd2-benchmarks-1");
+        json.put("date", date);
+        json.put("machine", machine.toJson());
+        json.put("results", results.stream().map(Measured::toJson).toList());
+        return Json.prettyText(json);
+    }
+
+    /// The results alone, as an array.
+    String jsonResults() {
+        return Json.prettyText(results.stream().map(Measured::toJson).toList());
+    }
+
+    /// Whether a file holds a report; other files lie beside them.
+    static boolean isReport(Json json) throws ModelFormatException {
+        return json.isObject() && json.string("format", "").equals("sjd2-benchmarks-1");
+    }
+
+    static Report read(Path file) throws IOException {
+        Json json = Json.read(file);
+        List<Measured> results = new ArrayList<>();
+        for (Json result : json.get("results").items()) {
+            results.add(Measured.fromJson(result));
+        }
+        return new Report(json.get("date").string(), Machine.fromJson(json.get("machine")), results);
+    }
+
+    /// One line on the machine and one on its limits.
+    String headline() {
+        return String.format(
+                Locale.ROOT,
+                "%s, %d threads, %s; commit %s, JDK %s, %s%npeaks: read %.1f GB/s, copy %.1f GB/s, f32 %.0f GFLOP/s,"
+                        + " bf16 %.0f GFLOP/s; load before: %.2f",
+                machine.cpu(),
+                machine.threads(),
+                machine.isa(),
+                machine.commit(),
+                machine.jdk(),
+                machine.compiler(),
+                machine.readRate() * 1e-9,
+                machine.copyRate() * 1e-9,
+                machine.f32Rate() * 1e-9,
+                machine.bf16Rate() * 1e-9,
+                machine.load());
+    }
+
+    /// Cells of the table, headings first; the peer's columns only where somebody was compared with.
+    List<List<String>> cells() {
+        boolean peers = results.stream().anyMatch(result -> result.peer() != null);
+        List<List<String>> cells = new ArrayList<>();
+        List<String> headings = new ArrayList<>(
+                List.of("benchmark", "at", "dtype", "rows", "median µs", "GB/s", "GFLOP/s", "of roof", "roof"));
+        if (peers) {
+            headings.addAll(List.of("peer", "its µs", "ratio"));
+        }
+        cells.add(headings);
+        for (Measured m : results) {
+            List<String> row = new ArrayList<>(List.of(
+                    m.benchmark(),
+                    m.parameters().entrySet().stream()
+                            .map(e -> e.getKey().equals("model") ? e.getValue() : e.getKey() + " " + e.getValue())
+                            .collect(Collectors.joining(", ")),
+                    m.dtype(),
+                    m.rows() == 0 ? "" : Integer.toString(m.rows()),
+                    number(m.medianMicros(), 1),
+                    number(m.gbPerSecond(), 1),
+                    number(m.gflopPerSecond(), 1),
+                    m.rooflineShare() == null ? "" : number(100 * m.rooflineShare(), 0) + " %",
+                    m.roof() == null ? "" : m.roof()));
+            if (peers) {
+                row.addAll(List.of(m.peer() == null ? "" : m.peer(), number(m.peerMicros(), 1), number(m.ratio(), 2)));
+            }
+            cells.add(row);
+        }
+        return cells;
+    }
+
+    private static String number(@Nullable Double value, int digits) {
+        return value == null ? "" : String.format(Locale.ROOT, "%." + digits + "f", value);
+    }
+
+    /// For a terminal: headline, then columns.
+    String text() {
+        List<List<String>> cells = cells();
+        int[] widths = new int[cells.getFirst().size()];
+        for (List<String> row : cells) {
+            for (int i = 0; i < widths.length; i++) {
+                widths[i] = Math.max(widths[i], row.get(i).length());
+            }
+        }
+        StringBuilder out = new StringBuilder(headline()).append("\n\n");
+        for (List<String> row : cells) {
+            StringBuilder line = new StringBuilder();
+            for (int i = 0; i < widths.length; i++) {
+                String cell = row.get(i);
+                String padding = " ".repeat(widths[i] - cell.length());
+                boolean left = i < 3 || i == 8 || i == 9;
+                line.append(left ? cell + padding : padding + cell).append("  ");
+            }
+            out.append(line.toString().stripTrailing()).append('\n');
+        }
+        return out.toString();
+    }
+}

@@ -1,0 +1,238 @@
+package io.sjd2.benchmarks;
+
+import java.lang.reflect.Field;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
+import java.util.Map;
+import org.jspecify.annotations.Nullable;
+import org.openjdk.jmh.infra.BenchmarkParams;
+import org.openjdk.jmh.results.RunResult;
+import org.openjdk.jmh.runner.Runner;
+import org.openjdk.jmh.runner.RunnerException;
+import org.openjdk.jmh.runner.options.ChainedOptionsBuilder;
+import org.openjdk.jmh.runner.options.OptionsBuilder;
+import org.openjdk.jmh.runner.options.TimeValue;
+import org.openjdk.jmh.runner.options.VerboseMode;
+
+/// Selections of benchmarks, and running them: every set of parameters in a process of its own.
+final class Suite {
+    private final int threads;
+    private final Path home;
+    private final TimeValue iteration;
+    private final int iterations;
+
+    /// @param quick  shorter and fewer iterations, for a first look
+    Suite(int threads, Path home, boolean quick) {
+        this.threads = threads;
+        this.home = home;
+        this.iteration = TimeValue.milliseconds(quick ? 150 : 300);
+        this.iterations = quick ? 3 : 5;
+    }
+
+    /// A benchmark with the parameters that it is run at; every combination.
+    ///
+    /// @param type        the benchmark's class
+    /// @param parameters  name to values with commas between; those not named keep their first value
+    record Selection(Class<?> type, Map<String, String> parameters) {
+        static Selection of(Class<?> type, String... namesAndValues) {
+            Map<String, String> parameters = new LinkedHashMap<>();
+            for (int i = 0; i < namesAndValues.length; i += 2) {
+                parameters.put(namesAndValues[i], namesAndValues[i + 1]);
+            }
+            return new Selection(type, parameters);
+        }
+
+        /// How many processes it takes.
+        int size() {
+            return parameters.values().stream()
+                    .mapToInt(values -> values.split(",").length)
+                    .reduce(1, (a, b) -> a * b);
+        }
+
+        /// The class's name without the ending that all of them have.
+        String name() {
+            return type.getSimpleName().replace("Benchmark", "");
+        }
+    }
+
+    /// What a performance engineer looks at first: products, attention and sampling at a real shape, passes of all
+    /// widths, a step beside its pass, and pictures.
+    static List<Selection> sensible() {
+        String janus = "janus-pro-1b";
+        List<Selection> all = new ArrayList<>();
+        all.add(Selection.of(
+                MatmulBenchmark.class,
+                "model",
+                janus,
+                "dtype",
+                "f32,bf16",
+                "rows",
+                "1,16,64",
+                "product",
+                "gate_up,down"));
+        all.add(Selection.of(
+                AttentionBenchmark.class, "model", janus, "dtype", "f32,bf16", "rows", "1,64", "kvLen", "2400"));
+        for (Class<?> rowWise : List.of(
+                RmsNormBenchmark.class,
+                RopeAppendBenchmark.class,
+                SwigluBenchmark.class,
+                WindowInputBenchmark.class,
+                SequenceInputBenchmark.class)) {
+            all.add(Selection.of(rowWise, "model", janus, "dtype", "bf16", "rows", "64"));
+        }
+        all.add(Selection.of(
+                TargetProbsBenchmark.class, "model", janus, "dtype", "bf16", "rows", "64", "topK", "0,100"));
+        all.add(Selection.of(
+                VerifyBenchmark.class, "model", janus, "dtype", "bf16", "rows", "64", "decoder", "MAXIMAL"));
+        all.add(Selection.of(
+                ConvBenchmark.class, "model", "demo", "dtype", "f32,bf16", "rows", "64", "channels", "128"));
+        all.add(Selection.of(
+                ForwardPassBenchmark.class,
+                "model",
+                janus,
+                "dtype",
+                "f32,bf16",
+                "rows",
+                "1,4,16,32,64,96",
+                "batch",
+                "1"));
+        all.add(Selection.of(ForwardPassBenchmark.class, "model", janus, "dtype", "bf16", "rows", "16", "batch", "2"));
+        all.add(Selection.of(
+                ForwardPassBenchmark.class, "model", "lumina-7b", "dtype", "bf16", "rows", "1,64", "batch", "1"));
+        all.add(Selection.of(
+                ForwardPassBenchmark.class,
+                "model",
+                "demo",
+                "layers",
+                "0",
+                "dtype",
+                "bf16",
+                "rows",
+                "1,16,64",
+                "batch",
+                "1"));
+        all.add(Selection.of(
+                DecodeStepBenchmark.class,
+                "model",
+                "demo",
+                "layers",
+                "0",
+                "dtype",
+                "bf16",
+                "rows",
+                "1,16,64",
+                "batch",
+                "1"));
+        all.add(Selection.of(DecodeStepBenchmark.class, "model", janus, "dtype", "bf16", "rows", "1,64", "batch", "1"));
+        all.add(Selection.of(GenerateBenchmark.class, "decoder", "ar,exact,sjd-mc,sjd2-mc", "rows", "0"));
+        all.add(Selection.of(LoadBenchmark.class, "dtype", "bf16"));
+        return all;
+    }
+
+    /// A few, in well under two minutes.
+    static List<Selection> quick() {
+        return List.of(
+                Selection.of(
+                        MatmulBenchmark.class,
+                        "model",
+                        "janus-pro-1b",
+                        "dtype",
+                        "f32,bf16",
+                        "rows",
+                        "1,16,64",
+                        "product",
+                        "gate_up"),
+                Selection.of(
+                        ForwardPassBenchmark.class,
+                        "model",
+                        "demo",
+                        "layers",
+                        "0",
+                        "dtype",
+                        "bf16",
+                        "rows",
+                        "1,16,64",
+                        "batch",
+                        "1"),
+                Selection.of(GenerateBenchmark.class, "decoder", "ar,sjd2-mc", "rows", "0"));
+    }
+
+    /// Runs one selection.
+    ///
+    /// @throws IllegalStateException if a benchmark fails, as one whose answer is wrong does
+    List<Measured> run(Selection selection, Machine machine) {
+        ChainedOptionsBuilder options = new OptionsBuilder()
+                .include("^" + selection.type().getName().replace(".", "\\.") + "\\.latency$")
+                .forks(1)
+                .warmupIterations(2)
+                .warmupTime(iteration)
+                .measurementIterations(iterations)
+                .measurementTime(iteration)
+                .shouldFailOnError(true)
+                .verbosity(VerboseMode.SILENT)
+                .jvmArgsPrepend(flags());
+        selection.parameters().forEach((name, values) -> options.param(name, values.split(",")));
+        options.param("threads", Integer.toString(threads));
+        Collection<RunResult> results;
+        try {
+            results = new Runner(options.build()).run();
+        } catch (RunnerException e) {
+            throw new IllegalStateException(
+                    selection.name() + " failed: " + e.getMessage() + "; run it alone to see why: java -cp"
+                            + " 'benchmarks/target/sjd2-benchmarks.jar:benchmarks/target/lib/*' org.openjdk.jmh.Main "
+                            + selection.name(),
+                    e);
+        }
+        List<Measured> measured = new ArrayList<>();
+        for (RunResult result : results) {
+            BenchmarkParams params = result.getParams();
+            Map<String, String> values = new LinkedHashMap<>();
+            for (String key : params.getParamsKeys()) {
+                values.put(key, params.getParam(key));
+            }
+            Cost cost = cost(selection.type(), values);
+            values.remove("backend");
+            values.remove("threads");
+            values.remove("folder");
+            var statistics = result.getPrimaryResult().getStatistics();
+            measured.add(Measured.of(
+                    selection.name(), values, statistics.getPercentile(50), statistics.getN(), cost, machine));
+        }
+        return measured;
+    }
+
+    /// Properties that the benchmarks' processes need; what a class asks for itself is appended behind them.
+    private String[] flags() {
+        List<String> flags = new ArrayList<>(List.of(
+                "-Dsjd2.home=" + home,
+                // JMH still measures objects that way.
+                "--sun-misc-unsafe-memory-access=allow"));
+        for (String name : List.of("sjd2.native.dir", "sjd2.cache")) {
+            if (System.getProperty(name) != null) {
+                flags.add("-D" + name + "=" + System.getProperty(name));
+            }
+        }
+        return flags.toArray(String[]::new);
+    }
+
+    /// What a call costs at these parameters.
+    static @Nullable Cost cost(Class<?> type, Map<String, String> parameters) {
+        try {
+            Object benchmark = type.getConstructor().newInstance();
+            for (Map.Entry<String, String> parameter : parameters.entrySet()) {
+                Field field = type.getField(parameter.getKey());
+                if (field.getType() == int.class) {
+                    field.setInt(benchmark, Integer.parseInt(parameter.getValue()));
+                } else if (field.getType() == String.class) {
+                    field.set(benchmark, parameter.getValue());
+                }
+            }
+            return ((Costed) benchmark).cost();
+        } catch (ReflectiveOperationException e) {
+            throw new AssertionError(type + " is public, with public parameters", e);
+        }
+    }
+}

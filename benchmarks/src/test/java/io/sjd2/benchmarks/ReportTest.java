@@ -1,0 +1,100 @@
+package io.sjd2.benchmarks;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.sjd2.io.Json;
+import io.sjd2.tensor.DType;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.HashMap;
+import java.util.List;
+import java.util.Map;
+import org.assertj.core.data.Offset;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+
+class ReportTest {
+    private static final Machine MACHINE =
+            new Machine("A CPU", 2, 8L << 30, 0.1, "avx512", "25", "GCC 12.2.0", "abc", 20e9, 30e9, 100e9, 200e9);
+
+    @TempDir
+    Path folder;
+
+    private static Report report() {
+        Map<String, String> parameters = Map.of("model", "janus-pro-1b", "dtype", "bf16", "rows", "16");
+        Measured memory = Measured.of("Matmul", parameters, 200, 9, Cost.streaming(2e6, 4e6, DType.BF16, 16), MACHINE);
+        Measured arithmetic = Measured.of("Conv", parameters, 200, 9, Cost.of(1e3, 20e6, DType.BF16, 16), MACHINE);
+        Measured picture = Measured.of("Generate", Map.of("decoder", "ar"), 5e5, 3, null, MACHINE);
+        return new Report("2026-11-24", MACHINE, List.of(memory.against("pytorch", 300), arithmetic, picture));
+    }
+
+    @Test
+    void theRoofThatTakesLongerBinds() {
+        Measured memory = report().results().get(0);
+        // 2 MB at 20 GB/s take 100 us, 4 Mflop at 200 Gflop/s 20 us; it took 200 us.
+        assertThat(memory.roof()).isEqualTo("memory");
+        assertThat(memory.rooflineShare()).isCloseTo(0.5, Offset.offset(1e-9));
+        assertThat(memory.gbPerSecond()).isCloseTo(10.0, Offset.offset(1e-9));
+        assertThat(memory.gflopPerSecond()).isCloseTo(20.0, Offset.offset(1e-9));
+        assertThat(memory.ratio()).isCloseTo(1.5, Offset.offset(1e-9));
+        Measured arithmetic = report().results().get(1);
+        assertThat(arithmetic.roof()).isEqualTo("arithmetic");
+        assertThat(arithmetic.rooflineShare()).isCloseTo(0.5, Offset.offset(1e-9));
+    }
+
+    @Test
+    void jsonHoldsWhatWasMeasuredAndIsReadBack() throws IOException {
+        Path file = Files.writeString(folder.resolve("report.json"), report().json());
+        assertThat(Report.read(file)).isEqualTo(report());
+        List<Json> results = Json.parse(report().jsonResults(), "results").items();
+        assertThat(results.getFirst().keys())
+                .contains(
+                        "benchmark",
+                        "dtype",
+                        "rows",
+                        "median_us",
+                        "gb_per_s",
+                        "gflop_per_s",
+                        "roofline_share",
+                        "roof",
+                        "peer",
+                        "peer_median_us",
+                        "ratio");
+        assertThat(results.getLast().has("roofline_share")).as("of a picture").isFalse();
+    }
+
+    @Test
+    void thePageHoldsReportsAndNothingElse() throws IOException {
+        Files.writeString(folder.resolve("other.json"), "[1]");
+        assertThat(PerformancePage.text(folder)).contains("No report");
+        Files.writeString(folder.resolve("report.json"), report().json());
+        assertThat(PerformancePage.text(folder))
+                .contains(
+                        "A CPU", "(../benchmarks/results/report.json)", "| Matmul | janus-pro-1b | bf16 | 16 | 200.0 |")
+                .doesNotContain("No report");
+    }
+
+    @Test
+    void committedPageIsThatOfTheCommittedReports() throws IOException {
+        Path home = Path.of(System.getProperty("sjd2.home", ".."));
+        assertThat(Files.readString(home.resolve("docs/performance.md")))
+                .as("run benchmarks/page.sh")
+                .isEqualTo(PerformancePage.text(home.resolve("benchmarks/results")));
+    }
+
+    @Test
+    void everySelectionHasACostFromItsParameters() {
+        for (Suite.Selection selection : Suite.sensible()) {
+            Map<String, String> first = new HashMap<>();
+            selection.parameters().forEach((name, values) -> first.put(name, values.split(",")[0]));
+            Cost cost = Suite.cost(selection.type(), first);
+            boolean whole = List.of("Generate", "Load").contains(selection.name());
+            assertThat(cost == null).as(selection.name()).isEqualTo(whole);
+        }
+        int processes =
+                Suite.sensible().stream().mapToInt(Suite.Selection::size).sum();
+        // Some five seconds each, in ten minutes.
+        assertThat(processes).isBetween(40, 110);
+    }
+}
