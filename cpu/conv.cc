@@ -44,12 +44,12 @@ struct Call {
   const sjd2_conv_shape* s;
 };
 
-// What is staged: T where tiles multiply it, else f32 holding what T can hold.
+// What is staged: T where tiles or dots multiply it, else f32 holding what T can hold.
 template <typename T>
 struct StagedOf {
   using type = float;
 };
-#if defined(__AMX_BF16__)
+#if defined(__AVX512BF16__)
 template <>
 struct StagedOf<uint16_t> {
   using type = uint16_t;
@@ -266,7 +266,47 @@ void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int6
   }
 }
 
-// The same over bf16 weights: a lane holds two inputs, k in its low half and k + 1 in its high half.
+#if defined(__AVX512BF16__)
+
+// The same in bf16: a lane holds two inputs, and a dot product adds both to its sum.
+template <int R, int kStride>
+void multiply(float* c, const uint16_t* a, const Taps& taps, int64_t channels, int64_t block_stride, const uint16_t* w,
+              int64_t panel_stride) {
+  static_assert(kLanes == kPanel);
+  __m512 sums[R][kVectors] = {};
+  for (int64_t tap = 0; tap < taps.count; ++tap) {
+    const uint16_t* pixels = a + taps.offset[tap];
+    for (int64_t c0 = 0; c0 < channels; c0 += kChannelBlock, pixels += block_stride) {
+      const int64_t depth = min64(kChannelBlock, channels - c0);
+      const uint16_t* columns_of = w + c0 * kPanel;
+      for (int64_t k = 0; k < depth; k += 2) {
+        __m512bh columns[kVectors];
+#pragma GCC unroll 4
+        for (int v = 0; v < kVectors; ++v) {
+          columns[v] = (__m512bh)_mm512_loadu_si512(columns_of + v * panel_stride + k * kPanel);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          int32_t pair;
+          std::memcpy(&pair, pixels + r * kStride + k, sizeof pair);
+          const __m512bh value = (__m512bh)_mm512_set1_epi32(pair);
+#pragma GCC unroll 4
+          for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], value, columns[v]);
+        }
+      }
+    }
+    w += conv_depth(channels) * kPanel;
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, (vf)sums[r][v]);
+  }
+}
+
+#else
+
+// The same over bf16 weights, which are widened on the way: a lane holds two inputs, k in its low half and k + 1 in its high half.
 template <int R, int kStride>
 void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int64_t block_stride, const uint16_t* w,
               int64_t panel_stride) {
@@ -311,8 +351,10 @@ void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int6
   }
 }
 
+#endif  // __AVX512BF16__
+
 template <typename T>
-using Multiply = void (*)(float*, const float*, const Taps&, int64_t, int64_t, const T*, int64_t);
+using Multiply = void (*)(float*, const typename StagedOf<T>::type*, const Taps&, int64_t, int64_t, const T*, int64_t);
 
 template <typename T, int kStride>
 Multiply<T> multiply_rows(int64_t rows) {
@@ -341,8 +383,8 @@ Multiply<T> multiply_rows(int64_t rows) {
 
 // Outputs [panel_begin, panel_end) * 16 of a staged piece, in vectors.
 template <typename T>
-void compute(const Call<T>& call, const Piece& piece, const Taps& taps, const float* staged, int64_t panel_begin,
-             int64_t panel_end, float* partial, float* sums) {
+void compute(const Call<T>& call, const Piece& piece, const Taps& taps, const typename StagedOf<T>::type* staged,
+             int64_t panel_begin, int64_t panel_end, float* partial, float* sums) {
   const sjd2_conv_shape& s = *call.s;
   const int64_t panels = div_up(s.out_channels, kPanel), panel_stride = kPanel * taps.count * conv_depth(s.channels);
   const Blocks blocks(piece.columns, kMaxRows);
@@ -352,7 +394,7 @@ void compute(const Call<T>& call, const Piece& piece, const Taps& taps, const fl
     const int64_t stride = panel + kGroupPanels <= panels ? panel_stride : 0;
     const int64_t column = panel * kPanel, width = min64(kGroupColumns, s.out_channels - column);
     for (int64_t r = 0; r < piece.rows; ++r) {
-      const float* line = staged + r * s.stride_height * piece.staged_columns * kChannelBlock;
+      const auto* line = staged + r * s.stride_height * piece.staged_columns * kChannelBlock;
       float* out = call.out + (((piece.n * s.out_frames + piece.frame) * s.out_height + piece.row + r) * s.out_width +
                                piece.column) *
                                   s.out_channels;
