@@ -2,6 +2,7 @@ package io.sjd2.decode;
 
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.DraftEmbeddings;
+import io.sjd2.kernel.DraftKind;
 import io.sjd2.kernel.StateBlock;
 import io.sjd2.kernel.StateBlock.ImageField;
 import io.sjd2.kernel.StateBlock.SequenceField;
@@ -12,6 +13,8 @@ import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
+import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
 /// Everything that one decode allocates, and the phases of an iteration over it.
@@ -28,8 +31,14 @@ final class DecodeSession implements AutoCloseable {
     private final Tensor input;
     private final Tensor logits;
     private final Backend.Recurring iteration;
+    private final DecodeEvents.Forward forwardEvent = new DecodeEvents.Forward();
+    private final DecodeEvents.Verify verifyEvent = new DecodeEvents.Verify();
+    private @Nullable WindowRecorder recorder;
+    private @Nullable MemorySegment levelCopy;
+    private int iterations;
     private long startedAt;
     private long preparedAt;
+    private long forwardAt;
     private long predictedAt;
     private long finishedAt;
 
@@ -139,17 +148,76 @@ final class DecodeSession implements AutoCloseable {
         state.push();
     }
 
+    /// Copies every window from now on, before verification and after.
+    WindowView watchWindows() {
+        recorder = new WindowRecorder(backend, arena, state, slots);
+        return recorder;
+    }
+
     /// One iteration, and the wait for the device.
     void iterate() {
+        iterations++;
         startedAt = System.nanoTime();
         preparedAt = startedAt;
+        forwardAt = startedAt;
         predictedAt = 0;
-        iteration.run();
+        if (recorder == null) {
+            iteration.run();
+        } else {
+            // A recording cannot copy to the host between two operations.
+            enqueue();
+        }
         state.pull();
         finishedAt = System.nanoTime();
         if (predictedAt == 0) {
             predictedAt = finishedAt;
+        } else {
+            noteVerified();
         }
+        if (recorder != null) {
+            recorder.noteOutcome();
+        }
+    }
+
+    private void noteVerified() {
+        verifyEvent.end();
+        if (verifyEvent.shouldCommit()) {
+            verifyEvent.iteration = iterations;
+            verifyEvent.accepted = 0;
+            for (int image = 0; image < state.images(); image++) {
+                verifyEvent.accepted += state.get(image, ImageField.ACCEPTED);
+            }
+            verifyEvent.commit();
+        }
+    }
+
+    /// How many slots the next pass will read at each noise level, from 0 on, with commas between.
+    String slotsByLevel() {
+        if (levelCopy == null) {
+            levelCopy = arena.allocate(slots.drafts().bytes(), Integer.BYTES);
+        }
+        backend.download(levelCopy, slots.drafts());
+        int[] count = new int[1];
+        for (int image = 0; image < state.images(); image++) {
+            int first = state.get(image, ImageField.COMMITTED);
+            int rows = Math.min(state.maxWindow(), request.length() - first);
+            for (int row = 0; row < rows; row++) {
+                int level = levelOfNextPass(levelCopy, image, first + row);
+                count = level < count.length ? count : Arrays.copyOf(count, level + 1);
+                count[level]++;
+            }
+        }
+        return Arrays.stream(count).mapToObj(Integer::toString).collect(Collectors.joining(","));
+    }
+
+    /// A slot without a draft starts with all its noise, unless its token is structural.
+    private int levelOfNextPass(MemorySegment drafts, int image, int position) {
+        long slot = ((long) image * state.maxWindow() + position % state.maxWindow()) * WindowState.DRAFT_INTS;
+        if (drafts.getAtIndex(ValueLayout.JAVA_INT, slot + 1) != DraftKind.NONE.ordinal()) {
+            return drafts.getAtIndex(ValueLayout.JAVA_INT, slot + 2);
+        }
+        boolean structural = request.forced() != null && request.forced()[position] >= 0;
+        return structural ? 0 : state.get(image, ImageField.LEVELS);
     }
 
     /// Drafts become inputs, the model predicts, targets are verified. Enqueues the same operations on the same memory
@@ -157,10 +225,26 @@ final class DecodeSession implements AutoCloseable {
     private void enqueue() {
         backend.kernels().windowInput(input, slots, embeddings, state);
         preparedAt = System.nanoTime();
+        if (recorder != null) {
+            recorder.noteDrafts();
+        }
+        forwardAt = System.nanoTime();
+        forwardEvent.begin();
         forward.run(input, logits, slots, state);
+        forwardEvent.end();
         predictedAt = System.nanoTime();
+        noteForward();
+        verifyEvent.begin();
         backend.kernels().targetProbs(slots, logits, state);
         backend.kernels().verify(slots, state);
+    }
+
+    private void noteForward() {
+        if (forwardEvent.shouldCommit()) {
+            forwardEvent.iteration = iterations;
+            forwardEvent.window = state.maxWindow();
+            forwardEvent.commit();
+        }
     }
 
     /// Of the last iteration, spent on the window's input; 0 where the device replays the iteration as one.
@@ -170,7 +254,7 @@ final class DecodeSession implements AutoCloseable {
 
     /// Of the last iteration, spent on the model; all of it where the device replays the iteration as one.
     long forwardNanos() {
-        return predictedAt - preparedAt;
+        return predictedAt - forwardAt;
     }
 
     /// Of the last iteration, spent on targets, verification and the wait for the device.

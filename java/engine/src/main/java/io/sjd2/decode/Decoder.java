@@ -5,6 +5,7 @@ import io.sjd2.kernel.StateBlock.ImageField;
 import io.sjd2.model.ForwardPass;
 import java.util.concurrent.CancellationException;
 import java.util.stream.IntStream;
+import org.jspecify.annotations.Nullable;
 
 /// The decode loop, one for all decoders: window input, forward pass, targets, verification, until every picture is
 /// done.
@@ -41,6 +42,8 @@ public final class Decoder {
         private final StateBlock state;
         private final int length;
         private final long[] acceptedHistogram;
+        private final DecodeEvents.Iteration event = new DecodeEvents.Iteration();
+        private @Nullable WindowView windows;
         private int iteration;
         private long windowInputNanos;
         private long forwardNanos;
@@ -54,18 +57,49 @@ public final class Decoder {
         }
 
         void loop(DecodeListener listener) {
+            if (listener.watchesWindows()) {
+                windows = session.watchWindows();
+            }
             boolean unfinished = true;
             while (unfinished) {
+                if (event.isEnabled()) {
+                    event.levels = session.slotsByLevel();
+                }
+                event.begin();
                 session.iterate();
+                event.end();
                 windowInputNanos += session.windowInputNanos();
                 forwardNanos += session.forwardNanos();
                 verifyNanos += session.verifyNanos();
                 iteration++;
                 unfinished = readProgress();
+                if (event.shouldCommit()) {
+                    commitEvent();
+                }
                 if (!listener.onIteration(this)) {
                     throw new CancellationException("decoding was cancelled after iteration " + iteration);
                 }
             }
+        }
+
+        private void commitEvent() {
+            event.iteration = iteration;
+            event.window = state.maxWindow();
+            event.pictures = 0;
+            event.accepted = 0;
+            event.longestAccepted = 0;
+            event.committed = 0;
+            for (int image = 0; image < state.images(); image++) {
+                int accepted = accepted(image);
+                event.pictures += accepted > 0 ? 1 : 0;
+                event.accepted += accepted;
+                event.longestAccepted = Math.max(event.longestAccepted, accepted);
+                event.committed += committed(image);
+            }
+            event.windowInput = session.windowInputNanos();
+            event.forward = session.forwardNanos();
+            event.verify = session.verifyNanos();
+            event.commit();
         }
 
         /// Counts what the iteration committed; true while a picture has positions left.
@@ -137,6 +171,30 @@ public final class Decoder {
         @Override
         public int accepted(int image) {
             return state.get(image, ImageField.ACCEPTED);
+        }
+
+        @Override
+        public long windowInputNanos() {
+            return session.windowInputNanos();
+        }
+
+        @Override
+        public long forwardNanos() {
+            return session.forwardNanos();
+        }
+
+        @Override
+        public long verifyNanos() {
+            return session.verifyNanos();
+        }
+
+        @Override
+        public WindowView windows() {
+            if (windows == null) {
+                throw new IllegalStateException(
+                        "the windows were not watched: let the listener's watchesWindows() answer true");
+            }
+            return windows;
         }
     }
 }
