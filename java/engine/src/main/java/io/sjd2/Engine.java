@@ -208,6 +208,18 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /// Why `auto` takes the window it takes for a request; null where the request names a window, or its decoder has
+    /// none.
+    public @Nullable WindowPlan planWindow(GenerationRequest request) {
+        ModelInfo.Defaults d = info.defaults();
+        String decoder = request.decoder() != null ? request.decoder() : d.decoder();
+        double guidance = request.guidance() != null ? request.guidance() : d.guidance();
+        return request.window() != GenerationRequest.AUTO_WINDOW
+                        || DecoderSpec.parse(decoder).sequential()
+                ? null
+                : planWindow(decoder, guidance, 1);
+    }
+
     /// Log-probability in nats of every token of a picture under the model at temperature 1, without filters and
     /// guidance.
     ///
@@ -279,6 +291,7 @@ public final class Engine implements AutoCloseable {
         private final PromptFrame.Pair prompts;
         private final List<String> warnings;
         private final long total;
+        private final EngineEvents.Generation event = new EngineEvents.Generation();
         private long finishedTokens;
         private long finishedPasses;
 
@@ -332,10 +345,36 @@ public final class Engine implements AutoCloseable {
 
         List<GeneratedImage> run() {
             List<GeneratedImage> images = new ArrayList<>(request.images());
-            for (int first = 0; first < request.images(); first += IMAGES_PER_BATCH) {
-                images.addAll(batch(first, Math.min(IMAGES_PER_BATCH, request.images() - first)));
+            event.begin();
+            try {
+                for (int first = 0; first < request.images(); first += IMAGES_PER_BATCH) {
+                    images.addAll(batch(first, Math.min(IMAGES_PER_BATCH, request.images() - first)));
+                }
+                return images;
+            } finally {
+                event.end();
+                if (event.shouldCommit()) {
+                    commitEvent(images);
+                }
             }
-            return images;
+        }
+
+        private void commitEvent(List<GeneratedImage> images) {
+            event.model = info.folder().toString();
+            event.backend = info.backend();
+            event.dtype = info.dtype();
+            event.decoder = decoder.toString();
+            event.window = window;
+            event.autoWindow = request.window() == GenerationRequest.AUTO_WINDOW && !decoder.sequential();
+            event.levels = levels;
+            event.guidance = sampling.guidance();
+            event.seed = request.seed();
+            event.pictures = request.images();
+            event.tokens = finishedTokens;
+            event.passes =
+                    images.stream().mapToLong(i -> i.statistics().passes()).sum();
+            event.finished = images.size() == request.images();
+            event.commit();
         }
 
         private List<GeneratedImage> batch(int first, int count) {
@@ -359,13 +398,13 @@ public final class Engine implements AutoCloseable {
                     .forced(grid, model.description().codes());
             long start = System.nanoTime();
             try (TransformerForward forward = new TransformerForward(model, batch.size(), window, capacity)) {
-                forward.prefill(batch);
+                prefill(forward, batch);
                 long prefilled = System.nanoTime();
                 DecodeResult result = new Decoder(forward)
                         .decode(
                                 new DecodeRequest(length, forced, sequences),
                                 new DecodeOptions(decoder, sampling, window, Math.max(levels, 1)),
-                                this::onIteration);
+                                new Watch(first));
                 long decoded = System.nanoTime();
                 finishedTokens += (long) count * length;
                 finishedPasses += result.statistics().iterations();
@@ -380,22 +419,62 @@ public final class Engine implements AutoCloseable {
             }
         }
 
-        private boolean onIteration(DecodeListener.Progress progress) {
-            long committed = finishedTokens;
-            for (int i = 0; i < progress.images(); i++) {
-                committed += progress.committed(i);
+        private void prefill(TransformerForward forward, List<Prompt> batch) {
+            EngineEvents.Prefill prefill = new EngineEvents.Prefill();
+            prefill.begin();
+            forward.prefill(batch);
+            prefill.end();
+            if (prefill.shouldCommit()) {
+                prefill.sequences = batch.size();
+                prefill.tokens = batch.stream().mapToLong(Prompt::length).sum();
+                prefill.commit();
             }
-            listener.progress(committed, total, finishedPasses + progress.iteration());
-            return !listener.cancelled();
+        }
+
+        /// Follows the passes of a batch for the request's listener.
+        private final class Watch implements DecodeListener {
+            private final int firstPicture;
+            private final boolean windows = listener.watchesPasses();
+
+            Watch(int firstPicture) {
+                this.firstPicture = firstPicture;
+            }
+
+            @Override
+            public boolean watchesWindows() {
+                return windows;
+            }
+
+            @Override
+            public boolean onIteration(Progress progress) {
+                long committed = finishedTokens;
+                for (int i = 0; i < progress.images(); i++) {
+                    committed += progress.committed(i);
+                    if (windows && progress.accepted(i) > 0) {
+                        listener.pass(PassTraces.of(progress, i, firstPicture + i, model.description()::token));
+                    }
+                }
+                listener.progress(committed, total, finishedPasses + progress.iteration());
+                return !listener.cancelled();
+            }
         }
 
         private GeneratedImage image(int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
             ModelDescription d = model.description();
             int[] local = result.tokens()[slot];
             int[] codes = d.picture().codes(local, grid);
+            EngineEvents.ImageDecode decode = new EngineEvents.ImageDecode();
+            decode.begin();
             long start = System.nanoTime();
             RgbImage image = pictures.withGrid(grid.height(), grid.width(), VqListener.NONE)
                     .decode(codes);
+            decode.end();
+            if (decode.shouldCommit()) {
+                decode.picture = index;
+                decode.width = image.width();
+                decode.height = image.height();
+                decode.commit();
+            }
             double imageSeconds = (System.nanoTime() - start) * 1e-9;
             int[] tokens = Arrays.stream(local).map(d::token).toArray();
             int[][] rows = new int[grid.height()][grid.width()];

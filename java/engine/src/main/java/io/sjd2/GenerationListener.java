@@ -12,6 +12,18 @@ public interface GenerationListener {
     /// @param passes     passes so far
     default void progress(long committed, long total, long passes) {}
 
+    /// Asked before every batch of pictures: true asks for {@link #pass}. Without it, a generation records nothing;
+    /// with
+    /// it, windows are copied out of every pass, and a device enqueues operations one by one instead of replaying a
+    /// recorded pass, so that times are longer than without. The tokens are the same.
+    default boolean watchesPasses() {
+        return false;
+    }
+
+    /// After every pass, for each picture that took part, before {@link #progress}; only if {@link #watchesPasses}.
+    /// {@link Trace} collects them.
+    default void pass(PassTrace pass) {}
+
     /// A picture is done; called in no particular order.
     default void finished(GeneratedImage image) {}
 
