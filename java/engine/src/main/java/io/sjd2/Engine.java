@@ -33,6 +33,7 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.concurrent.CancellationException;
 import java.util.concurrent.locks.ReentrantLock;
+import org.jspecify.annotations.Nullable;
 
 /// An open model: prompts in, pictures out.
 ///
@@ -198,11 +199,23 @@ public final class Engine implements AutoCloseable {
     /// @param decoder   name, as in a request
     /// @param guidance  as in a request: 1 runs one sequence per picture, anything else two
     /// @param images    pictures decoded side by side
+    /// @throws IllegalArgumentException if there is no such decoder, or it needs a fine-tuned model and this is none
     public WindowPlan planWindow(String decoder, double guidance, int images) {
+        return planWindow(decoder, guidance, images, false);
+    }
+
+    /// As {@link #planWindow(String, double, int)}, from pass times measured anew, which replace those remembered.
+    public WindowPlan tuneWindow(String decoder, double guidance, int images) {
+        return planWindow(decoder, guidance, images, true);
+    }
+
+    private WindowPlan planWindow(String decoder, double guidance, int images, boolean again) {
         turn.lock();
         try {
             requireOpen();
-            return plans.plan(DecoderSpec.parse(decoder), guidance != 1, images);
+            DecoderSpec spec = DecoderSpec.parse(decoder);
+            requireFineTuned(spec);
+            return plans.plan(spec, guidance != 1, images, again);
         } finally {
             turn.unlock();
         }
@@ -254,6 +267,13 @@ public final class Engine implements AutoCloseable {
     private int promptRoom(Grid grid) {
         ModelDescription d = model.description();
         return d.transformer().maxPositions() - d.picture().length(grid);
+    }
+
+    private void requireFineTuned(DecoderSpec decoder) {
+        if (decoder.noise() && !info.fineTuned()) {
+            throw new IllegalArgumentException("decoder " + decoder + " needs a model fine-tuned for noisy inputs, "
+                    + folder + " is not; use " + DecoderSpec.SJD_MC + " or fine-tune it with `sjd2 finetune`");
+        }
     }
 
     private void requireOpen() {
@@ -312,14 +332,11 @@ public final class Engine implements AutoCloseable {
                             ? SamplingOptions.Sampler.parse(request.sampler())
                             : SamplingOptions.Sampler.GUMBEL);
             this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : Math.max(1, d.levels())) : 0;
-            if (decoder.noise() && !info.fineTuned()) {
-                throw new IllegalArgumentException("decoder " + decoder + " needs a model fine-tuned for noisy inputs, "
-                        + folder + " is not; use " + DecoderSpec.SJD_MC + " or fine-tune it with `sjd2 finetune`");
-            }
+            requireFineTuned(decoder);
             int asked = decoder.sequential()
                     ? 1
                     : request.window() == GenerationRequest.AUTO_WINDOW
-                            ? plans.plan(decoder, sampling.guided(), 1).window()
+                            ? plans.plan(decoder, sampling.guided(), 1, false).window()
                             : request.window();
             this.window = Math.min(asked, length);
             this.warnings = warningsFor(request.prompt());

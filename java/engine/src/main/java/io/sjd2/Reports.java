@@ -3,19 +3,20 @@ package io.sjd2;
 import io.sjd2.io.Json;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// The engine's answers in the words that JSON output uses. Names of fields stay once they are published.
 public final class Reports {
     private Reports() {}
 
-    /// A picture: `prompt, seed, index, decoder, window, auto_window, levels, passes, tokens, step_compression,
-    /// seconds,
-    /// ms_per_pass, prefill_seconds, decode_seconds, image_seconds, image`.
+    /// A picture: `prompt, seed, index, decoder, window, auto_window, window_source, levels, passes, tokens,
+    /// step_compression, seconds, ms_per_pass, prefill_seconds, decode_seconds, image_seconds, warnings, image`.
     ///
-    /// @param autoWindow whether the engine chose the window
-    /// @param file       where the picture lies
-    public static Map<String, Object> of(GeneratedImage image, boolean autoWindow, Path file) {
+    /// @param plan  why the engine chose the window; null if it did not
+    /// @param file  where the picture lies
+    public static Map<String, Object> of(GeneratedImage image, @Nullable WindowPlan plan, Path file) {
         GenerationStatistics statistics = image.statistics();
         Map<String, Object> json = new LinkedHashMap<>();
         json.put("prompt", image.prompt());
@@ -23,7 +24,8 @@ public final class Reports {
         json.put("index", image.index());
         json.put("decoder", statistics.decoder());
         json.put("window", statistics.window());
-        json.put("auto_window", autoWindow);
+        json.put("auto_window", plan != null);
+        json.put("window_source", source(image, plan));
         json.put("levels", statistics.levels());
         json.put("passes", statistics.passes());
         json.put("tokens", statistics.tokens());
@@ -36,6 +38,14 @@ public final class Reports {
         json.put("warnings", image.warnings());
         json.put("image", file.toString());
         return json;
+    }
+
+    /// Where a window came from: `decoder` (it has no other), `given`, `measured` (just now) or `cached`.
+    private static String source(GeneratedImage image, @Nullable WindowPlan plan) {
+        if (plan != null) {
+            return plan.origin().name().toLowerCase(Locale.ROOT);
+        }
+        return image.statistics().decoder().equals(Comparison.BASELINE) ? "decoder" : "given";
     }
 
     /// To six decimals: microseconds are finer than any clock is steady.

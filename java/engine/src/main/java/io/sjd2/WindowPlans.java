@@ -1,5 +1,6 @@
 package io.sjd2;
 
+import io.sjd2.WindowPlan.Origin;
 import io.sjd2.decode.AcceptanceModel;
 import io.sjd2.decode.DecodeOptions;
 import io.sjd2.decode.DecodeRequest;
@@ -8,23 +9,15 @@ import io.sjd2.decode.PassCurve;
 import io.sjd2.decode.PassTimer;
 import io.sjd2.decode.SamplingOptions;
 import io.sjd2.decode.WindowPlanner;
-import io.sjd2.io.AtomicFiles;
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.model.Prompt;
 import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerForward;
-import java.io.IOException;
 import java.lang.System.Logger;
 import java.lang.System.Logger.Level;
-import java.nio.charset.StandardCharsets;
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.security.MessageDigest;
-import java.security.NoSuchAlgorithmException;
 import java.util.ArrayList;
 import java.util.HashMap;
-import java.util.HexFormat;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -34,9 +27,8 @@ import org.jspecify.annotations.Nullable;
 
 /// Chooses windows for `auto` and remembers what it measured.
 ///
-/// The curve ms(W) is measured once per model, backend, thread count and kind of decoder and kept in a file of the
-/// user's
-/// cache, so that a seed gives the same picture again: a second measurement could tip the choice.
+/// The curve ms(W) is measured once per model, machine and way of decoding and kept in a {@link WindowCache}, so that a
+/// seed gives the same picture again: a second measurement could tip the choice.
 final class WindowPlans {
     private static final Logger LOG = System.getLogger(WindowPlans.class.getName());
     private static final int PROMPT_TOKENS = 16;
@@ -44,7 +36,11 @@ final class WindowPlans {
     private final Transformer model;
     private final IntFunction<Prompt> filler;
     private final Json generationConfig;
-    private final Map<String, PassCurve> curves = new HashMap<>();
+    private final Map<Map<String, Object>, Known> known = new HashMap<>();
+
+    private record Known(WindowCache.Entry entry, Origin origin) {}
+
+    private record Acceptance(AcceptanceModel model, boolean recorded) {}
 
     /// @param filler            a valid prompt of about a length, for the measurement
     /// @param generationConfig  may hold `tokens_per_pass`: decoder to window to measured positions per pass
@@ -54,26 +50,36 @@ final class WindowPlans {
         this.generationConfig = generationConfig;
     }
 
-    WindowPlan plan(DecoderSpec decoder, boolean guided, int images) {
+    /// @param again  whether to measure even where a measurement is known
+    WindowPlan plan(DecoderSpec decoder, boolean guided, int images, boolean again) {
         int length = model.description().imageLength();
-        PassCurve curve = curve(decoder, guided, images);
-        AcceptanceModel acceptance = acceptance(decoder);
-        WindowPlanner.Plan best = decoder.sequential()
-                ? new WindowPlanner.Plan(1, 1, curve.millis(1))
-                : WindowPlanner.plan(curve, acceptance, length);
-        int[] windows = curve.windows();
-        double[] sizes = new double[windows.length];
-        double[] millis = new double[windows.length];
-        double[] tokens = new double[windows.length];
-        for (int i = 0; i < windows.length; i++) {
-            sizes[i] = windows[i];
-            millis[i] = curve.millis(windows[i]);
-            tokens[i] = acceptance.tokensPerPass(windows[i]);
+        Map<String, Object> circumstances = circumstances(decoder, guided, images);
+        WindowCache cache = WindowCache.of(circumstances);
+        Known measured = known(cache, circumstances, decoder, guided, images, again);
+        PassCurve curve = measured.entry().curve();
+        Acceptance acceptance = acceptance(decoder);
+        int window = decoder.sequential()
+                ? 1
+                : WindowPlanner.plan(curve, acceptance.model(), length).window();
+        List<WindowPlan.Point> points = new ArrayList<>();
+        for (int size : curve.windows()) {
+            points.add(new WindowPlan.Point(
+                    size, curve.millis(size), acceptance.model().tokensPerPass(size)));
         }
-        return new WindowPlan(best.window(), best.tokensPerMilli() * curve.millis(1), sizes, millis, tokens);
+        return new WindowPlan(
+                decoder.toString(),
+                guided,
+                images,
+                length,
+                window,
+                points,
+                acceptance.recorded(),
+                measured.origin(),
+                measured.entry().measuredAt(),
+                cache.file());
     }
 
-    private AcceptanceModel acceptance(DecoderSpec decoder) {
+    private Acceptance acceptance(DecoderSpec decoder) {
         try {
             if (generationConfig.has("tokens_per_pass")
                     && generationConfig.get("tokens_per_pass").has(decoder.toString())) {
@@ -82,31 +88,41 @@ final class WindowPlans {
                 for (String window : record.keys()) {
                     points.put(Integer.parseInt(window), record.get(window).number());
                 }
-                return AcceptanceModel.of(points);
+                return new Acceptance(AcceptanceModel.of(points), true);
             }
         } catch (ModelFormatException | IllegalArgumentException e) {
             LOG.log(Level.WARNING, "tokens_per_pass of the model cannot be used: {0}", e.getMessage());
         }
-        return AcceptanceModel.defaultFor(decoder);
+        return new Acceptance(AcceptanceModel.defaultFor(decoder), false);
     }
 
-    private PassCurve curve(DecoderSpec decoder, boolean guided, int images) {
-        String key = key(decoder, guided, images);
-        PassCurve known = curves.get(key);
-        if (known == null) {
-            Path file = cacheFolder().resolve("pass-" + key + ".json");
-            known = read(file);
-            if (known == null) {
-                known = measure(decoder, guided, images);
-                write(file, known);
-            }
-            curves.put(key, known);
+    private Known known(
+            WindowCache cache,
+            Map<String, Object> circumstances,
+            DecoderSpec decoder,
+            boolean guided,
+            int images,
+            boolean again) {
+        Known found = again ? null : known.get(circumstances);
+        if (found == null) {
+            WindowCache.@Nullable Entry kept = again ? null : cache.read();
+            found = kept != null
+                    ? new Known(kept, Origin.CACHED)
+                    : new Known(cache.keep(measure(decoder, guided, images, cache)), Origin.MEASURED);
+            known.put(circumstances, found);
         }
-        return known;
+        return found;
     }
 
-    private PassCurve measure(DecoderSpec decoder, boolean guided, int images) {
+    private PassCurve measure(DecoderSpec decoder, boolean guided, int images, WindowCache cache) {
         int length = model.description().imageLength();
+        int[] windows = WindowPlanner.windowsToMeasure(length);
+        LOG.log(
+                Level.INFO,
+                "measuring passes of {0} to {1} rows for window auto, once for this model and machine; kept in {2}",
+                windows[0],
+                windows[windows.length - 1],
+                cache.file());
         int[] forced = model.description()
                 .picture()
                 .forced(model.description().grid(), model.description().codes());
@@ -120,7 +136,6 @@ final class WindowPlans {
                 prompts.add(prompt);
             }
         }
-        int[] windows = WindowPlanner.windowsToMeasure(length);
         Map<Integer, Double> points = new TreeMap<>();
         DecodeOptions options = new DecodeOptions(
                 decoder.sequential() ? DecoderSpec.EXACT : decoder,
@@ -128,97 +143,37 @@ final class WindowPlans {
                         .withGuidance(guided ? 3 : 1)
                         .withTopK(Math.min(100, model.description().codes())),
                 1);
-        for (int window : windows) {
+        // Up and down again: a machine that was busy for a while was not so at every width both times.
+        for (int i = 0; i < 2 * windows.length; i++) {
+            int window = windows[i < windows.length ? i : 2 * windows.length - 1 - i];
             // Each window gets a forward pass of its own: views of a wider one would cost more than a decode does.
             try (TransformerForward forward =
                     new TransformerForward(model, prompts.size(), window, prompt.length() + length)) {
                 forward.prefill(prompts);
                 PassCurve one =
                         PassTimer.measure(forward, new DecodeRequest(length, forced, sequences), options, window);
-                points.put(window, one.millis(window));
+                points.merge(window, one.millis(window), Math::min);
             }
         }
+        PassTimer.smooth(points);
         PassCurve curve = PassCurve.of(points);
         LOG.log(Level.DEBUG, "measured {0}", curve);
         return curve;
     }
 
-    /// Whatever the curve depends on, as a short hash.
-    private String key(DecoderSpec decoder, boolean guided, int images) {
-        String text = String.join(
-                "|",
-                model.fingerprint(),
-                model.backend().name(),
-                Integer.toString(model.backend().threads()),
-                model.dtype().label(),
-                decoder.noise() ? "noise" : "clean",
-                decoder.kind().name(),
-                Boolean.toString(guided),
-                Integer.toString(images),
-                machine());
-        try {
-            byte[] hash = MessageDigest.getInstance("SHA-256").digest(text.getBytes(StandardCharsets.UTF_8));
-            return HexFormat.of().formatHex(hash, 0, 12);
-        } catch (NoSuchAlgorithmException e) {
-            throw new AssertionError("every Java platform has SHA-256", e);
-        }
-    }
-
-    private static String machine() {
-        try {
-            Path cpuInfo = Path.of("/proc/cpuinfo");
-            if (Files.exists(cpuInfo)) {
-                return Files.readAllLines(cpuInfo).stream()
-                        .filter(line -> line.startsWith("model name"))
-                        .findFirst()
-                        .orElse("");
-            }
-        } catch (IOException e) {
-            LOG.log(Level.DEBUG, "the processor's name cannot be read: {0}", e.getMessage());
-        }
-        return System.getProperty("os.arch");
-    }
-
-    private static Path cacheFolder() {
-        String configured = System.getProperty("sjd2.cache");
-        if (configured != null) {
-            return Path.of(configured);
-        }
-        String xdg = System.getenv("XDG_CACHE_HOME");
-        Path base = xdg != null && !xdg.isBlank() ? Path.of(xdg) : Path.of(System.getProperty("user.home"), ".cache");
-        return base.resolve("sjd2");
-    }
-
-    private static @Nullable PassCurve read(Path file) {
-        if (!Files.exists(file)) {
-            return null;
-        }
-        try {
-            Json json = Json.read(file);
-            Map<Integer, Double> points = new TreeMap<>();
-            for (String window : json.keys()) {
-                points.put(Integer.parseInt(window), json.get(window).number());
-            }
-            return PassCurve.of(points);
-        } catch (IOException | IllegalArgumentException e) {
-            LOG.log(Level.WARNING, "measuring again, {0} cannot be used: {1}", file, e.getMessage());
-            return null;
-        }
-    }
-
-    private static void write(Path file, PassCurve curve) {
-        Map<String, Object> points = new LinkedHashMap<>();
-        for (int window : curve.windows()) {
-            points.put(Integer.toString(window), curve.millis(window));
-        }
-        try {
-            Files.createDirectories(file.getParent());
-            AtomicFiles.write(file, Json.prettyText(points) + "\n");
-        } catch (IOException e) {
-            LOG.log(
-                    Level.WARNING,
-                    "the measured window curve cannot be kept ({0}); another run may choose another window",
-                    e.getMessage());
-        }
+    /// Whatever the curve depends on.
+    private Map<String, Object> circumstances(DecoderSpec decoder, boolean guided, int images) {
+        Map<String, Object> all = new LinkedHashMap<>();
+        all.put("engine", model.backend().build());
+        all.put("machine", WindowCache.machine());
+        all.put("model", model.fingerprint());
+        all.put("backend", model.backend().name());
+        all.put("threads", model.backend().threads());
+        all.put("dtype", model.dtype().label());
+        all.put("verification", decoder.kind().name());
+        all.put("noise", decoder.noise());
+        all.put("guided", guided);
+        all.put("images", images);
+        return all;
     }
 }

@@ -9,6 +9,7 @@ import io.sjd2.tensor.RgbImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Instant;
 import java.util.List;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -23,6 +24,18 @@ class ImageFilesTest {
             new int[][] {{0, 1}, {2, 3}},
             new GenerationStatistics("sjd2-mc", 32, 2, 6, 3, 0.5, 0.1, 0.2, 4, 3, 2, 1),
             List.of("careful"));
+
+    private static final WindowPlan PLAN = new WindowPlan(
+            "sjd2-mc",
+            true,
+            1,
+            256,
+            32,
+            List.of(new WindowPlan.Point(1, 2, 1), new WindowPlan.Point(32, 4, 6)),
+            true,
+            WindowPlan.Origin.CACHED,
+            Instant.EPOCH,
+            Path.of("curve.json"));
 
     @TempDir
     Path folder;
@@ -59,11 +72,15 @@ class ImageFilesTest {
 
     @Test
     void reportHoldsThePublishedFields() throws IOException {
-        Json json = Json.parse(Reports.json(Reports.of(IMAGE, true, Path.of("x.png"))), "report");
+        Json json = Json.parse(Reports.json(Reports.of(IMAGE, PLAN, Path.of("x.png"))), "report");
         assertThat(json.get("seconds").number()).isEqualTo(0.8);
         assertThat(json.get("step_compression").number()).isEqualTo(2);
         assertThat(json.get("ms_per_pass").number()).isEqualTo(166.666667);
         assertThat(json.get("auto_window").bool()).isTrue();
+        assertThat(json.get("window_source").string()).isEqualTo("cached");
+        Json given = Json.parse(Reports.json(Reports.of(IMAGE, null, Path.of("x.png"))), "report");
+        assertThat(given.get("auto_window").bool()).isFalse();
+        assertThat(given.get("window_source").string()).isEqualTo("given");
         assertThat(json.keys())
                 .contains("prompt", "seed", "decoder", "window", "passes", "tokens", "image", "index", "warnings");
     }

@@ -6,7 +6,10 @@ import io.sjd2.GeneratedImage;
 import io.sjd2.GenerationListener;
 import io.sjd2.GenerationRequest;
 import io.sjd2.GenerationStatistics;
+import io.sjd2.ImageFiles;
 import io.sjd2.Reports;
+import io.sjd2.Trace;
+import io.sjd2.WindowPlan;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -35,6 +38,7 @@ import picocli.CommandLine.Parameters;
             "  sjd2 generate \"a green star\" --n 4 --seed 7 --out stars/",
             "  sjd2 generate \"a green star\" --decoder ar --cfg 1 --out star.png --json",
             "  sjd2 generate --prompts prompts.txt --out pictures/ --json",
+            "  sjd2 generate \"a green star\" --window 32 --trace star.html",
             "  sjd2 generate --model Emu3-Gen-hf \"a harbour at dawn\" --size 720x720 --negative \"blurry\"",
             "  sjd2 generate --model llamagen-c2i --class 207 --n 4",
             ""
@@ -116,6 +120,13 @@ final class GenerateCommand implements Callable<Integer> {
             description = "Write the tokens as JSON: {\"tokens\": [..], \"codes\": [[..]]}.")
     private @Nullable Path tokensOut;
 
+    @Option(
+            names = "--trace",
+            paramLabel = "FILE",
+            description = "Write what every pass drafted, accepted, resampled and denoised: FILE.json, and FILE.html, a"
+                    + " page that shows the pictures grow. Passes take longer meanwhile.")
+    private @Nullable Path trace;
+
     @Option(names = "--json", description = "Print JSON, and nothing else, to standard output.")
     private boolean json;
 
@@ -139,21 +150,34 @@ final class GenerateCommand implements Callable<Integer> {
             decoding.request(prompt, raw, images, decoder, window);
         }
         Outputs outputs = Outputs.plan(out, tokensOut, prompts.size(), images);
+        if (trace != null) {
+            for (Path file : Trace.files(trace)) {
+                ImageFiles.checkWritable(file);
+            }
+        }
         List<Object> reports = new ArrayList<>();
+        Watch watch = new Watch();
+        @Nullable Trace recorder = trace == null ? null : new Trace(model.name(), watch);
         try (Engine engine = model.open(console)) {
             for (int p = 0; p < prompts.size(); p++) {
                 checkWords(engine, prompts.get(p), raw || wanted.condition() != null);
                 GenerationRequest request = decoding.request(prompts.get(p), raw, images, decoder, window)
                         .withTarget(wanted);
-                for (GeneratedImage image : generate(engine, request)) {
+                List<GeneratedImage> made = generate(engine, request, watch, recorder);
+                @Nullable WindowPlan plan = engine.planWindow(request);
+                for (GeneratedImage image : made) {
                     Path file = outputs.write(image, p, model.name());
                     if (json) {
-                        reports.add(Reports.of(image, autoWindow(image), file));
+                        reports.add(Reports.of(image, plan, file));
                     } else {
-                        print(image, file);
+                        print(image, plan, file);
                     }
                 }
             }
+        }
+        if (recorder != null && trace != null) {
+            List<Path> files = recorder.write(trace);
+            console.note("trace: " + files.getFirst() + ", and " + files.getLast() + " for a browser");
         }
         if (json) {
             console.out().print(Reports.json(reports.size() == 1 ? reports.getFirst() : reports));
@@ -206,20 +230,12 @@ final class GenerateCommand implements Callable<Integer> {
                 + "\": holds no word that this model knows: it knows " + String.join(", ", known));
     }
 
-    private List<GeneratedImage> generate(Engine engine, GenerationRequest request) {
+    private List<GeneratedImage> generate(
+            Engine engine, GenerationRequest request, Watch watch, @Nullable Trace recorder) {
         String task = request.images() == 1 ? "picture" : request.images() + " pictures";
         try (Progress progress = console.progress(task, 0, "tokens")) {
-            List<GeneratedImage> made = engine.generate(request, new GenerationListener() {
-                @Override
-                public void progress(long committed, long total, long passes) {
-                    progress.update(committed, total, " " + passes + " passes");
-                }
-
-                @Override
-                public boolean cancelled() {
-                    return console.cancelled();
-                }
-            });
+            watch.progress = progress;
+            List<GeneratedImage> made = engine.generate(request, recorder == null ? watch : recorder);
             for (String warning : new LinkedHashSet<>(
                     made.stream().flatMap(i -> i.warnings().stream()).toList())) {
                 console.warn(warning);
@@ -228,12 +244,22 @@ final class GenerateCommand implements Callable<Integer> {
         }
     }
 
-    private boolean autoWindow(GeneratedImage image) {
-        return window == GenerationRequest.AUTO_WINDOW
-                && !image.statistics().decoder().equals("ar");
+    /// Shows progress and passes an interrupt on.
+    private final class Watch implements GenerationListener {
+        private Progress progress = Progress.SILENT;
+
+        @Override
+        public void progress(long committed, long total, long passes) {
+            progress.update(committed, total, " " + passes + " passes");
+        }
+
+        @Override
+        public boolean cancelled() {
+            return console.cancelled();
+        }
     }
 
-    private void print(GeneratedImage image, Path file) {
+    private void print(GeneratedImage image, @Nullable WindowPlan plan, Path file) {
         GenerationStatistics s = image.statistics();
         console.out().println(file);
         console.out()
@@ -248,10 +274,18 @@ final class GenerateCommand implements Callable<Integer> {
                         Locale.ROOT,
                         "  window %d%s, decoder %s%s, seed %d",
                         s.window(),
-                        autoWindow(image) ? " (auto)" : "",
+                        plan == null ? "" : " (auto)",
                         s.decoder(),
                         s.levels() > 0 ? " with " + s.levels() + (s.levels() == 1 ? " level" : " levels") : "",
                         image.seed()));
+        if (plan != null) {
+            console.out()
+                    .println("  auto: " + plan.reason() + "; "
+                            + (plan.origin() == WindowPlan.Origin.MEASURED
+                                    ? "measured just now"
+                                    : "measured " + plan.measuredAt())
+                            + ", kept in " + plan.file());
+        }
         console.out()
                 .println(String.format(
                         Locale.ROOT,

@@ -63,6 +63,7 @@ final class Sjd2 implements Runnable {
                 .addSubcommand(new EvaluateCommand(console))
                 .addSubcommand(new InspectCommand(console))
                 .addSubcommand(new BenchCommand(console))
+                .addSubcommand(new TuneCommand(console))
                 .addSubcommand(new DoctorCommand(console))
                 .addSubcommand(DebugCommand.commandLine(console));
         // A prompt may begin with @ and must not be taken for a file of arguments.

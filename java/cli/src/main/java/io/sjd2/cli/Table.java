@@ -3,15 +3,24 @@ package io.sjd2.cli;
 import io.sjd2.Estimate;
 import java.io.PrintStream;
 import java.util.ArrayList;
+import java.util.BitSet;
 import java.util.List;
 import java.util.Locale;
 
-/// Columns of text, the first to the left, the others to the right.
+/// Columns of text, the first to the left, the others to the right unless told otherwise.
 final class Table {
     private final List<List<String>> rows = new ArrayList<>();
+    private final BitSet left = new BitSet();
 
     Table(String... heads) {
         rows.add(List.of(heads));
+        left.set(0);
+    }
+
+    /// Aligns a column to the left; counted from 0.
+    Table leftAligned(int column) {
+        left.set(column);
+        return this;
     }
 
     Table row(String... cells) {
@@ -31,7 +40,7 @@ final class Table {
             StringBuilder line = new StringBuilder();
             for (int c = 0; c < columns; c++) {
                 String padding = " ".repeat(widths[c] - row.get(c).length());
-                line.append(c == 0 ? row.get(c) + padding : "  " + padding + row.get(c));
+                line.append(c == 0 ? "" : "  ").append(left.get(c) ? row.get(c) + padding : padding + row.get(c));
             }
             out.println(line.toString().stripTrailing());
         }

@@ -13,6 +13,13 @@ public interface Backend extends AutoCloseable {
     /// For logs and file names: `reference`, `cpu-avx512-amx`, `cuda-sm90`.
     String name();
 
+    /// What its kernels were built from, as a short text that changes with them: measurements kept under another one
+    /// are
+    /// of another program.
+    default String build() {
+        return name();
+    }
+
     /// The operations of inference.
     Kernels kernels();
 

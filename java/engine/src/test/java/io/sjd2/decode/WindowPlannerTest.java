@@ -8,6 +8,7 @@ import io.sjd2.kernel.Backend;
 import java.lang.foreign.Arena;
 import java.util.List;
 import java.util.Map;
+import java.util.TreeMap;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -34,6 +35,13 @@ class WindowPlannerTest {
                     .as("%s", decoder)
                     .isOne();
         }
+    }
+
+    @Test
+    void aPassIsNeverDearerThanAWiderOne() {
+        Map<Integer, Double> points = new TreeMap<>(Map.of(1, 3.0, 4, 25.0, 8, 38.0, 16, 9.0, 32, 10.0, 64, 12.0));
+        PassTimer.smooth(points);
+        assertThat(points).isEqualTo(Map.of(1, 3.0, 4, 9.0, 8, 9.0, 16, 9.0, 32, 10.0, 64, 12.0));
     }
 
     @Test

@@ -66,6 +66,11 @@ public final class CpuBackend implements Backend {
     }
 
     @Override
+    public String build() {
+        return CpuLibrary.fingerprint();
+    }
+
+    @Override
     public Kernels kernels() {
         return kernels;
     }

@@ -22,6 +22,17 @@ public final class CpuLibrary {
         return Holder.OUTCOME.get();
     }
 
+    /// A hash of the library's file; changes with every change of a kernel.
+    static String fingerprint() {
+        return Fingerprint.VALUE;
+    }
+
+    /// Computed when it is first asked for: nobody waits for it who does not need it.
+    private static final class Fingerprint {
+        static final String VALUE =
+                LibraryFile.fingerprint(LibraryFile.directory(), "", FILE_NAME, "build it there with `mvn package`");
+    }
+
     /// Loading happens when this class is initialised: lazily, and once.
     private static final class Holder {
         static final Outcome OUTCOME = load();

@@ -7,6 +7,9 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.SymbolLookup;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.security.MessageDigest;
+import java.security.NoSuchAlgorithmException;
+import java.util.HexFormat;
 import java.util.Locale;
 import org.jspecify.annotations.Nullable;
 
@@ -57,6 +60,20 @@ public final class LibraryFile {
                             + " to the folder that holds it",
                     e);
         }
+    }
+
+    /// A short hash of a library's bytes; parameters and failures as those of {@link #use}.
+    public static String fingerprint(@Nullable Path directory, String folder, String fileName, String remedy) {
+        return use(directory, folder, fileName, remedy, (file, description) -> {
+            try {
+                byte[] hash = MessageDigest.getInstance("SHA-256").digest(Files.readAllBytes(file));
+                return HexFormat.of().formatHex(hash, 0, 8);
+            } catch (IOException e) {
+                throw new KernelException(description + " cannot be read: " + e.getMessage(), e);
+            } catch (NoSuchAlgorithmException e) {
+                throw new AssertionError("every Java platform has SHA-256", e);
+            }
+        });
     }
 
     private static <T> T fromFolder(Path directory, String fileName, Use<T> use) {
