@@ -6,7 +6,8 @@
 # them cannot change the object. REPORT is what ptxas says of registers, shared memory and spills.
 execute_process(COMMAND "${NVCC}" --version OUTPUT_VARIABLE version COMMAND_ERROR_IS_FATAL ANY)
 set(text "${version}\n${FLAGS}\n${SOURCE}\n")
-file(GLOB headers "${ROOT}/cuda/*.h" "${ROOT}/cuda/device/*.cuh" "${ROOT}/include/sjd2/kernels.h")
+file(GLOB headers "${ROOT}/cuda/*.h" "${ROOT}/cuda/device/*.cuh" "${ROOT}/include/sjd2/kernels.h"
+     "${ROOT}/include/sjd2/peaks.h")
 list(SORT headers)
 foreach(file ${headers} "${ROOT}/cuda/${SOURCE}")
   file(SHA256 "${file}" hash)
