@@ -166,6 +166,8 @@ SJD2_EXPORT int32_t sjd2_stream_create(sjd2_stream* out, int32_t, void* native) 
   const int32_t error = stream != nullptr ? sjd2::cuda::allocate(stream) : 2;
   if (error != 0) {
     delete stream;
+    constexpr int32_t kNoMemory = 2;  // of cudart and of the driver alike; anything else is no lack of memory
+    if (error != kNoMemory) return sjd2::cuda::failed("stream_create", error);
     return fail(SJD2_OUT_OF_MEMORY, "stream_create: no memory for a workspace of %lld bytes: CUDA error %d: %s",
                 static_cast<long long>(sjd2::cuda::kWorkspaceBytes), error, sjd2::cuda::describe(error));
   }
