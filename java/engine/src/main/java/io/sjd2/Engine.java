@@ -10,6 +10,7 @@ import io.sjd2.decode.SamplingOptions;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
+import io.sjd2.kernel.KernelException;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.ModelFiles;
 import io.sjd2.model.NoiseAdapter;
@@ -46,7 +47,7 @@ import org.jspecify.annotations.Nullable;
 /// }
 /// ```
 public final class Engine implements AutoCloseable {
-    /// Pictures decoded side by side. A picture's tokens do not depend on it.
+    /// Most pictures decoded side by side, where memory allows. A picture's tokens do not depend on it.
     private static final int IMAGES_PER_BATCH = 8;
 
     private final ReentrantLock turn = new ReentrantLock(true);
@@ -58,6 +59,7 @@ public final class Engine implements AutoCloseable {
     private final ModelInfo info;
     private final WindowPlans plans;
     private boolean closed;
+    private boolean deviceLost;
 
     private Engine(Path folder, Backend backend, Transformer model, PromptFrame frame, ImageCodec pictures)
             throws IOException {
@@ -76,7 +78,7 @@ public final class Engine implements AutoCloseable {
     /// @throws ModelFormatException if a file is missing or does not hold what it should, naming file, value and remedy
     /// @throws IOException if reading fails
     /// @throws IllegalArgumentException if the options name an unknown backend or a dtype that is not f32 or bf16
-    /// @throws io.sjd2.kernel.KernelException if the backend cannot be opened
+    /// @throws KernelException if the backend cannot be opened, or has too little memory
     public static Engine open(Path folder, EngineOptions options) throws IOException {
         ModelDescription description = ModelDescription.read(folder);
         PromptFrame frame = frame(folder, description);
@@ -189,6 +191,9 @@ public final class Engine implements AutoCloseable {
         try {
             requireOpen();
             return new Generation(request, listener).run();
+        } catch (KernelException e) {
+            deviceLost |= e.deviceLost();
+            throw e;
         } finally {
             turn.unlock();
         }
@@ -289,12 +294,28 @@ public final class Engine implements AutoCloseable {
         try {
             if (!closed) {
                 closed = true;
-                pictures.close();
-                model.close();
-                backend.close();
+                closeParts();
             }
         } finally {
             turn.unlock();
+        }
+    }
+
+    /// One after the other, whatever becomes of those before. Who lost the device has heard of it from the generation
+    /// that did.
+    private void closeParts() {
+        KernelException failure = null;
+        for (Runnable part : List.<Runnable>of(pictures::close, model::close, backend::close)) {
+            try {
+                part.run();
+            } catch (KernelException e) {
+                if (failure == null && !(deviceLost && e.deviceLost())) {
+                    failure = e;
+                }
+            }
+        }
+        if (failure != null) {
+            throw failure;
         }
     }
 
@@ -362,10 +383,15 @@ public final class Engine implements AutoCloseable {
 
         List<GeneratedImage> run() {
             List<GeneratedImage> images = new ArrayList<>(request.images());
+            int capacity = prompts.longest() + length;
+            MemoryNeeds needs =
+                    new MemoryNeeds(model, sampling.guided() ? 2 : 1, window, length, capacity, decoder.noise());
             event.begin();
             try {
-                for (int first = 0; first < request.images(); first += IMAGES_PER_BATCH) {
-                    images.addAll(batch(first, Math.min(IMAGES_PER_BATCH, request.images() - first)));
+                for (int first = 0; first < request.images(); ) {
+                    int count = needs.picturesThatFit(Math.min(IMAGES_PER_BATCH, request.images() - first));
+                    images.addAll(fittingBatch(needs, first, count));
+                    first += count;
                 }
                 return images;
             } finally {
@@ -373,6 +399,15 @@ public final class Engine implements AutoCloseable {
                 if (event.shouldCommit()) {
                     commitEvent(images);
                 }
+            }
+        }
+
+        /// A batch, whose failure to have memory says what would fit.
+        private List<GeneratedImage> fittingBatch(MemoryNeeds needs, int first, int count) {
+            try {
+                return batch(first, count);
+            } catch (KernelException e) {
+                throw e.outOfMemory() ? needs.explain(e, count) : e;
             }
         }
 

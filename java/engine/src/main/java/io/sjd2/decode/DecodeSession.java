@@ -83,6 +83,13 @@ final class DecodeSession implements AutoCloseable {
         }
     }
 
+    /// Bytes of the backend's memory that a session takes, but for a few that do not grow with the window.
+    static long bytes(long images, long batch, long window, long length, long codes, long hidden, boolean noise) {
+        long rows = images * window;
+        long floats = rows * (2 * codes + (noise ? 2 : 1) * hidden) + batch * window * codes;
+        return floats * Float.BYTES + images * length * Integer.BYTES;
+    }
+
     private static void checkForced(int @Nullable [] forced, int codes) {
         for (int position = 0; forced != null && position < forced.length; position++) {
             if (forced[position] != -1 && forced[position] < codes) {

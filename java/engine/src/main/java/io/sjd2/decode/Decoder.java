@@ -20,6 +20,17 @@ public final class Decoder {
         this.forward = forward;
     }
 
+    /// Bytes of the backend's memory that decoding takes beside the forward pass.
+    ///
+    /// @param images  pictures side by side
+    /// @param batch   sequences: one or two per picture
+    /// @param length  positions of a picture
+    /// @param noise   whether fresh positions start as noise
+    public static long bytes(
+            long images, long batch, int window, int length, int codes, int hiddenSize, boolean noise) {
+        return DecodeSession.bytes(images, batch, window, length, codes, hiddenSize, noise);
+    }
+
     /// Decodes all pictures of a request.
     ///
     /// @param request   the forward pass must hold its sequences' prompts

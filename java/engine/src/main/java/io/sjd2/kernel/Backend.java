@@ -4,6 +4,7 @@ import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.OptionalLong;
 
 /// One device, one stream, one allocator. Confined to one thread at a time.
 ///
@@ -32,6 +33,11 @@ public interface Backend extends AutoCloseable {
     ///
     /// @throws KernelException if the device has not that much memory, saying how much was asked for
     Tensor allocate(Arena owner, DType dtype, long... shape);
+
+    /// Bytes of the device that nobody uses at the moment; empty where memory is the host's.
+    default OptionalLong freeMemory() {
+        return OptionalLong.empty();
+    }
 
     /// Copies host bytes into `dst`, in order with kernels.
     void upload(Tensor dst, MemorySegment src);

@@ -3,6 +3,7 @@ package io.sjd2.model;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.io.TensorEntry;
 import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.KernelException;
 import io.sjd2.kernel.Kernels.QkNorm;
 import io.sjd2.model.TransformerConfig.QkNormShape;
 import io.sjd2.model.WeightNames.Affine;
@@ -16,6 +17,8 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
+import java.util.Locale;
+import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
 
 /// The weights of one model, packed for one backend. Read-only once loaded, so any number of forward passes may share
@@ -122,8 +125,12 @@ public final class Transformer implements AutoCloseable {
             throw new IllegalArgumentException("dtype " + dtype.label() + " is not one of f32, bf16");
         }
         Arena arena = Arena.ofShared();
+        Loader loader = new Loader(backend, arena, files, dtype, heads, listener);
         try {
-            return new Transformer(new Loader(backend, arena, files, dtype, heads, listener));
+            return new Transformer(loader);
+        } catch (KernelException e) {
+            arena.close();
+            throw e.outOfMemory() ? e.explained(loader.needs()) : e;
         } catch (IOException | RuntimeException | Error e) {
             arena.close();
             throw e;
@@ -224,8 +231,11 @@ public final class Transformer implements AutoCloseable {
     @Override
     public void close() {
         if (arena.scope().isAlive()) {
-            backend.synchronize();
-            arena.close();
+            try {
+                backend.synchronize();
+            } finally {
+                arena.close();
+            }
         }
     }
 
@@ -269,6 +279,24 @@ public final class Transformer implements AutoCloseable {
                     .filter(names -> files.has(names.embedding()))
                     .findFirst()
                     .orElse(description.names().getFirst());
+        }
+
+        /// For who has too little memory: what the weights take, and what would take less.
+        String needs() {
+            String all = "the weights take " + gib(parameters * dtype.bytes()) + " in " + dtype.label();
+            OptionalLong free = backend.freeMemory();
+            if (free.isEmpty()) {
+                return all;
+            }
+            boolean narrower = dtype == DType.F32 && parameters * DType.BF16.bytes() <= free.getAsLong();
+            return all + ", " + gib(free.getAsLong()) + " are free without them; "
+                    + (narrower
+                            ? "in bf16 they would fit: --dtype bf16"
+                            : "close what else uses the device, or run with --backend cpu");
+        }
+
+        private static String gib(long bytes) {
+            return String.format(Locale.ROOT, "%.2f GiB", bytes * 0x1p-30);
         }
 
         void checkAll() throws ModelFormatException {

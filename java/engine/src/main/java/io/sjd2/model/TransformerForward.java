@@ -113,6 +113,22 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
     }
 
+    /// Bytes of the backend's memory that a forward pass of these extents takes, but for what an allocator rounds up.
+    ///
+    /// @param dtype  f32 or bf16: what the cache and the products' inputs are stored as
+    public static long bytes(Transformer model, DType dtype, long batch, int window, int capacity) {
+        TransformerConfig c = model.config();
+        long t = dtype.bytes();
+        long rows = batch * Math.max(window, Math.min(PREFILL_CHUNK, capacity));
+        long cache = 2L * c.layers() * batch * capacity * c.kvHeads() * c.headDim() * t;
+        long rope = (long) RopeTable.rows(c, capacity) * c.headDim() * Float.BYTES;
+        long floats = 2L * c.hiddenSize() + c.qkvSize() + 2L * c.intermediateSize();
+        long narrow = c.hiddenSize() + 2L * c.attentionSize() + c.intermediateSize();
+        Linear hidden = model.head().hidden();
+        long head = hidden == null ? 0 : batch * window * hidden.nOut() * (Float.BYTES + t);
+        return cache + rope + rows * (floats * Float.BYTES + narrow * t) + head + batch * c.hiddenSize() * Float.BYTES;
+    }
+
     private Tensor uploaded(float[] values, long... shape) {
         Tensor t = backend.allocate(arena, DType.F32, shape);
         backend.upload(t, MemorySegment.ofArray(values));
@@ -427,8 +443,11 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     @Override
     public void close() {
         if (arena.scope().isAlive()) {
-            backend.synchronize();
-            arena.close();
+            try {
+                backend.synchronize();
+            } finally {
+                arena.close();
+            }
         }
     }
 }

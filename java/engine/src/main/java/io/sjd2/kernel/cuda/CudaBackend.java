@@ -19,6 +19,7 @@ import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.OptionalLong;
 import jcuda.driver.CUstream_flags;
 import org.jspecify.annotations.Nullable;
 
@@ -52,7 +53,7 @@ public final class CudaBackend implements Backend {
 
     /// @throws KernelException if there is no driver or no such device, or the library refuses
     CudaBackend(CudaDriver driver) {
-        this.device = CudaDevice.open(driver, Integer.getInteger(DEVICE_PROPERTY, 0));
+        this.device = CudaDevice.open(driver, ordinal());
         this.name = driver.kind() == CudaDriver.Kind.EMULATED ? "cuda-emulated" : "cuda-" + device.architecture();
         // With -Dsjd2.sync=true every operation waits, which cannot be recorded.
         this.graphs = !SYNC && !"false".equals(System.getProperty(GRAPHS_PROPERTY));
@@ -78,10 +79,18 @@ public final class CudaBackend implements Backend {
         }
     }
 
+    /// The device that is asked for.
+    static int ordinal() {
+        return Integer.getInteger(DEVICE_PROPERTY, 0);
+    }
+
     private @Nullable CudaProducts openProducts() {
         String wanted = System.getProperty(PRODUCTS_PROPERTY, "own");
         return switch (wanted) {
-            case "own" -> null;
+            case "own" -> {
+                LOG.log(Level.DEBUG, () -> name + ": products by the engine's kernels");
+                yield null;
+            }
             case "cublas" -> {
                 CudaProducts opened = CudaProducts.open(device, handle, arena);
                 LOG.log(Level.INFO, () -> name + ": products of more than 128 rows by " + opened.description());
@@ -135,6 +144,12 @@ public final class CudaBackend implements Backend {
                     tensor.toString());
         }
         return tensor;
+    }
+
+    @Override
+    public OptionalLong freeMemory() {
+        requireOpen();
+        return OptionalLong.of(device.memory().free());
     }
 
     @Override

@@ -29,6 +29,9 @@ import org.jspecify.annotations.Nullable;
 /// The context is retained for as long as the process lives: what an arena frees after its backend is closed still
 /// needs it.
 final class CudaDevice {
+    /// Tensor cores for bf16 and asynchronous copies came with it.
+    private static final int OLDEST_MAJOR = 8;
+
     private static final Map<Integer, CudaDevice> OPEN = new HashMap<>();
     private static final ThreadLocal<@Nullable CudaDevice> CURRENT = new ThreadLocal<>();
 
@@ -71,13 +74,22 @@ final class CudaDevice {
         check(cuDeviceGet(device, ordinal), "cuDeviceGet", where, "there are " + driver.devices());
         byte[] name = new byte[256];
         check(cuDeviceGetName(name, name.length, device), "cuDeviceGetName", where, "");
+        int major = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device);
+        int minor = attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device);
+        String description = new String(name, StandardCharsets.US_ASCII).split("\0", 2)[0];
+        if (major < OLDEST_MAJOR) {
+            throw new KernelException(
+                    where + ", " + description + ", has compute capability " + major + "." + minor
+                            + "; the kernels need " + OLDEST_MAJOR + ".0 (Ampere) or newer: use --backend cpu",
+                    NativeLibrary.UNSUPPORTED);
+        }
         CUcontext context = new CUcontext();
         check(cuDevicePrimaryCtxRetain(context, device), "cuDevicePrimaryCtxRetain", where, "");
         return new CudaDevice(
-                new String(name, StandardCharsets.US_ASCII).split("\0", 2)[0],
+                description,
                 context,
-                attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, device),
-                attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, device),
+                major,
+                minor,
                 attribute(CUdevice_attribute.CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, device));
     }
 
@@ -171,12 +183,12 @@ final class CudaDevice {
     }
 
     private String available() {
-        if (lost) {
-            return "the device is lost";
-        }
-        Memory memory = memory();
-        return mib(memory.free()) + " of " + mib(memory.total())
-                + " are free; close what else uses the device, or take a smaller window or batch, or bf16 weights";
+        long[] free = new long[1];
+        long[] total = new long[1];
+        // A device that is lost does not answer; what it was asked for is the message then.
+        return cuMemGetInfo(free, total) == 0
+                ? mib(free[0]) + " of " + mib(total[0]) + " are free"
+                : "what is free it does not say";
     }
 
     private void free(long address) {

@@ -50,7 +50,8 @@ final class CudaDriver {
     static final String DIRECTORY_PROPERTY = "sjd2.cuda.dir";
 
     private static final String DRIVER = "libcuda.so.1";
-    private static final String REMEDY = "build it on a machine with nvcc, or use --backend cpu";
+    private static final String REMEDY =
+            "build it where nvcc is, by `mvn verify` or `SJD2_CUDA=1 ./sjd2 doctor`, or use --backend cpu";
     static final String EMULATED_REMEDY = "it is made by `mvn verify` and not shipped";
 
     private static @Nullable CudaDriver loaded;

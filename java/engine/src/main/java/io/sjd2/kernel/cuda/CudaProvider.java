@@ -41,7 +41,7 @@ public final class CudaProvider implements BackendProvider {
                 return new Probe(true, detail(driver, backend), "");
             }
         } catch (KernelException e) {
-            return new Probe(false, List.of(), e.getMessage());
+            return new Probe(false, CudaFindings.withoutDevice(), e.getMessage());
         }
     }
 
@@ -51,12 +51,18 @@ public final class CudaProvider implements BackendProvider {
         List<String> lines = new ArrayList<>();
         lines.add("driver for CUDA " + driver.version() + ", " + driver.devices()
                 + (driver.devices() == 1 ? " device" : " devices"));
+        if (driver.kind() == CudaDriver.Kind.DEVICE) {
+            lines.add(CudaFindings.kernelModule());
+        }
+        if (driver.devices() > 1) {
+            lines.addAll(CudaFindings.devices(driver, CudaBackend.ordinal()));
+        }
         lines.add(device.description() + ", " + device.architecture() + ", " + device.multiprocessors()
                 + " multiprocessors, " + CudaDevice.mib(memory.free()) + " of " + CudaDevice.mib(memory.total())
                 + " free");
         lines.add("library " + driver.kernels().description() + " ("
                 + driver.kernels().isa() + ")");
-        lines.add("products by " + backend.productsDescription());
+        lines.add(CudaFindings.products(backend));
         return lines;
     }
 }

@@ -53,7 +53,8 @@ public final class EmulatedDriver {
         }
     }
 
-    static void loseDevice(int result, String message) {
+    /// Every call fails from now on, with that result.
+    public static void loseDevice(int result, String message) {
         try (Arena arena = Arena.ofConfined()) {
             LINKER.downcallHandle(
                             symbol("sjd2_emu_lose_device"),
@@ -64,7 +65,8 @@ public final class EmulatedDriver {
         }
     }
 
-    static void setMemory(long bytes) {
+    /// The device has so much memory from now on, what is in use included.
+    public static void setMemory(long bytes) {
         try {
             LINKER.downcallHandle(symbol("sjd2_emu_set_memory"), FunctionDescriptor.ofVoid(ValueLayout.JAVA_LONG))
                     .invokeExact(bytes);
