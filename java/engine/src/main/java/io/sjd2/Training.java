@@ -24,6 +24,7 @@ import io.sjd2.train.TrainListener;
 import io.sjd2.train.TrainOptions;
 import io.sjd2.train.Trainer;
 import io.sjd2.train.TrainingData;
+import io.sjd2.train.TrainingMemory;
 import io.sjd2.train.Vocabulary;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.PatchCodebookTrainer;
@@ -418,6 +419,9 @@ public final class Training {
             long start = System.nanoTime();
             TrainListener.Progress[] last = new TrainListener.Progress[1];
             boolean[] stopped = new boolean[1];
+            TrainingMemory need = TrainingMemory.of(shape, options);
+            listener.note("training needs " + need);
+            need.require(TrainingMemory.available());
             try (Backend backend = Backends.openForTraining(run.backend(), run.threads());
                     Trainer trainer = new Trainer(backend.training(), shape, options, vocabulary, data)) {
                 if (trainer.resume()) {
