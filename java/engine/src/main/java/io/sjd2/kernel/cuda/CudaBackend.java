@@ -12,6 +12,7 @@ import io.sjd2.kernel.cuda.CudaPointers.DevicePointer;
 import io.sjd2.kernel.cuda.CudaPointers.Stream;
 import io.sjd2.kernel.ffm.NativeKernels;
 import io.sjd2.kernel.ffm.NativeStream;
+import io.sjd2.kernel.ffm.NvtxRanges;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.System.Logger;
@@ -46,7 +47,7 @@ public final class CudaBackend implements Backend {
     private final Arena arena;
     private final NativeStream stream;
     private final CudaStaging staging;
-    private final NativeKernels kernels;
+    private final Kernels kernels;
     private final @Nullable CudaProducts products;
     private final boolean graphs;
     private boolean closed;
@@ -65,9 +66,10 @@ public final class CudaBackend implements Backend {
             opened = driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
             this.stream = opened;
             this.products = openProducts();
-            this.kernels = products == null
-                    ? new NativeKernels(stream, name, arena)
-                    : new CudaKernels(stream, name, arena, device, products);
+            this.kernels = NvtxRanges.around(
+                    products == null
+                            ? new NativeKernels(stream, name, arena)
+                            : new CudaKernels(stream, name, arena, device, products));
             this.staging = new CudaStaging(device, handle, stream);
         } catch (RuntimeException | Error e) {
             if (opened != null) {
@@ -201,7 +203,8 @@ public final class CudaBackend implements Backend {
 
     @Override
     public Recurring recurring(Runnable work) {
-        return graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work);
+        return NvtxRanges.around(
+                NvtxRanges.DECODE_STEP, graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work));
     }
 
     @Override
