@@ -9,6 +9,7 @@ import io.sjd2.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.annotations.Benchmark;
@@ -57,6 +58,14 @@ public class GenerateBenchmark implements Costed {
     @Param("bf16")
     public String dtype = "bf16";
 
+    /// How far the decode loop may take from what the window's plan predicts.
+    private static final double AGREEMENT = 0.15;
+
+    private static final int MOST_SAMPLES = 10_000;
+
+    private final double[] decodeSeconds = new double[MOST_SAMPLES];
+    private int samples;
+
     private @Nullable Engine engine;
     private long seed;
 
@@ -94,7 +103,11 @@ public class GenerateBenchmark implements Costed {
         if (opened == null) {
             throw new IllegalStateException("the benchmark has not been set up");
         }
-        return generate(opened, decoder, seed++);
+        GeneratedImage image = generate(opened, decoder, seed++);
+        if (samples < MOST_SAMPLES) {
+            decodeSeconds[samples++] = image.statistics().seconds();
+        }
+        return image;
     }
 
     @Override
@@ -102,9 +115,41 @@ public class GenerateBenchmark implements Costed {
         return null;
     }
 
+    /// Forgets what ran before Java had compiled it.
+    @Setup(Level.Iteration)
+    public void forget() {
+        samples = 0;
+    }
+
+    /// What the plan of the window predicts for the decode loop, against what it took in the last iteration.
+    ///
+    /// @param predicted  seconds
+    /// @param measured   seconds, of one picture each
+    static String agreement(double predicted, double[] measured) {
+        double[] sorted = measured.clone();
+        Arrays.sort(sorted);
+        double median = sorted[sorted.length / 2];
+        double apart = median / predicted - 1;
+        return String.format(
+                Locale.ROOT,
+                "predicted %.4f s a picture, measured %.4f s (median of %d): %+.1f %%, %s %.0f %%",
+                predicted,
+                median,
+                sorted.length,
+                100 * apart,
+                Math.abs(apart) <= AGREEMENT ? "within" : "NOT within",
+                100 * AGREEMENT);
+    }
+
     @TearDown(Level.Trial)
     public void close() {
         if (engine != null) {
+            if (samples > 0 && rows == GenerationRequest.AUTO_WINDOW) {
+                double predicted = engine.planWindow(
+                                decoder, engine.info().defaults().guidance(), 1)
+                        .predictedSeconds();
+                System.out.println(decoder + ": " + agreement(predicted, Arrays.copyOf(decodeSeconds, samples)));
+            }
             engine.close();
             engine = null;
         }
