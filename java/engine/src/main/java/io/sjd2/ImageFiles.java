@@ -102,6 +102,7 @@ public final class ImageFiles {
         } else if (!Files.isWritable(folder)) {
             trouble = "its folder may not be written to; choose another place";
         } else {
+            AtomicFiles.check(file);
             return;
         }
         throw new IOException(file + ": cannot be written: " + trouble);

@@ -90,5 +90,25 @@ class ImageFilesTest {
         assertThatThrownBy(() -> ImageFiles.checkWritable(folder)).hasMessageContaining("is a folder");
         assertThatThrownBy(() -> ImageFiles.checkWritable(folder.resolve("no/x.png")))
                 .hasMessageContaining("does not exist");
+        if (Files.isDirectory(Path.of("/proc/self"))) {
+            // A folder that claims to be writable, at least to a superuser, and takes no file.
+            assertThatThrownBy(() -> ImageFiles.checkWritable(Path.of("/proc/x.png")))
+                    .isInstanceOf(IOException.class)
+                    .hasMessageContaining("/proc/x.png: cannot be written");
+            assertThatThrownBy(() -> ImageFiles.checkWritable(Path.of("/dev/null")))
+                    .isInstanceOf(IOException.class)
+                    .hasMessageContaining("not a regular file");
+        }
+    }
+
+    @Test
+    void askingWhetherAPlaceCanBeWrittenLeavesNothing() throws IOException {
+        Path kept = Files.writeString(folder.resolve("kept.png"), "old");
+        ImageFiles.checkWritable(kept);
+        ImageFiles.checkWritable(folder.resolve("new.png"));
+        assertThat(kept).hasContent("old");
+        try (var files = Files.list(folder)) {
+            assertThat(files).containsExactly(kept);
+        }
     }
 }

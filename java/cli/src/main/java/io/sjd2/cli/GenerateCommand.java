@@ -46,7 +46,8 @@ import picocli.CommandLine.Parameters;
         footer = {
             "",
             "--json prints one object for one picture and an array of them for several, each with at least prompt, seed,"
-                    + " index, decoder, window, passes, tokens, step_compression, seconds, ms_per_pass and image.",
+                    + " index, decoder, window, window_source (given, measured, cached, or decoder: it has no other), passes,"
+                    + " tokens, step_compression, seconds, ms_per_pass and image.",
             "Picture i of --n depends on the seed and i alone; i counts from 0 and ends the names of several files."
         })
 final class GenerateCommand implements Callable<Integer> {
@@ -123,8 +124,9 @@ final class GenerateCommand implements Callable<Integer> {
     @Option(
             names = "--trace",
             paramLabel = "FILE",
-            description = "Write what every pass drafted, accepted, resampled and denoised: FILE.json, and FILE.html, a"
-                    + " page that shows the pictures grow. Passes take longer meanwhile.")
+            description = "Write what every pass drafted, accepted, resampled and denoised as JSON, and as a page that"
+                    + " shows the pictures grow: two files of this name, with the endings .json and .html. Passes take"
+                    + " longer meanwhile.")
     private @Nullable Path trace;
 
     @Option(names = "--json", description = "Print JSON, and nothing else, to standard output.")

@@ -55,7 +55,11 @@ final class InspectCommand implements Callable<Integer> {
                         "tokens per picture",
                         info.tokensPerImage() + " on a grid of " + info.gridHeight() + " x " + info.gridWidth())
                 .row("longest prompt", info.maxPromptTokens() + " tokens")
-                .row("fine-tuned for sjd2", info.fineTuned() ? "yes, " + defaults.levels() + " levels" : "no")
+                .row(
+                        "fine-tuned for sjd2",
+                        info.fineTuned()
+                                ? "yes, " + defaults.levels() + (defaults.levels() == 1 ? " level" : " levels")
+                                : "no")
                 .row("default decoder", defaults.decoder())
                 .row("default --cfg", Double.toString(defaults.guidance()))
                 .row("default --temperature", Double.toString(defaults.temperature()))

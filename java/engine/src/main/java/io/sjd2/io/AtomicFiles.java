@@ -264,12 +264,27 @@ public final class AtomicFiles {
         }
     }
 
+    /// Finds out whether a file could be written there, by making an empty one beside it and taking it away again.
+    /// Permissions alone do not tell: a superuser has them all, and a full or read-only disk grants them.
+    ///
+    /// @throws IOException naming the file, what is wrong, and what to do
+    public static void check(Path target) throws IOException {
+        Path temporary = writeBeside(destination(target), channel -> {});
+        Files.deleteIfExists(temporary);
+        UNFINISHED.remove(temporary);
+    }
+
     private static IOException unwritable(Path target, IOException cause) {
         if (cause instanceof ModelFormatException) {
             return cause;
         }
         String reason = switch (cause) {
-            case NoSuchFileException e -> "its folder does not exist; create it first";
+            case NoSuchFileException e -> {
+                Path folder = target.toAbsolutePath().getParent();
+                yield folder != null && Files.isDirectory(folder)
+                        ? "its folder takes no files; choose another place"
+                        : "its folder does not exist; create it first";
+            }
             case NotDirectoryException e -> "its folder is not a folder; choose another place";
             case AccessDeniedException e -> "permission denied; choose a place you may write to";
             default -> cause.getMessage() + "; choose another place or free some space";
