@@ -233,27 +233,27 @@ void finish(const Call<T>& call, const float* c, int64_t stride, float* out, int
   }
 }
 
-// c[R][kGroupColumns] = R staged pixels, kStride elements apart, times a group of panels.
-template <int R, int kStride>
+// c[R][V * kLanes] = R staged pixels, kStride elements apart, times V vectors of outputs.
+template <int R, int V, int kStride>
 void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int64_t block_stride, const float* w,
               int64_t panel_stride) {
-  vf sums[R][kVectors] = {};
+  vf sums[R][V] = {};
   for (int64_t tap = 0; tap < taps.count; ++tap) {
     const float* pixels = a + taps.offset[tap];
     for (int64_t c0 = 0; c0 < channels; c0 += kChannelBlock, pixels += block_stride) {
       const int64_t depth = min64(kChannelBlock, channels - c0);
       const float* columns_of = w + c0 * kPanel;
       for (int64_t k = 0; k < depth; ++k) {
-        vf columns[kVectors];
+        vf columns[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
+        for (int v = 0; v < V; ++v) {
           columns[v] = load(columns_of + v * kLanes / kPanel * panel_stride + k * kPanel + v * kLanes % kPanel);
         }
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const vf value = splat(pixels[r * kStride + k]);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+          for (int v = 0; v < V; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
         }
       }
     }
@@ -262,27 +262,27 @@ void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int6
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, sums[r][v]);
+    for (int v = 0; v < V; ++v) store(c + (r * V + v) * kLanes, sums[r][v]);
   }
 }
 
 #if defined(__AVX512BF16__)
 
 // The same in bf16: a lane holds two inputs, and a dot product adds both to its sum.
-template <int R, int kStride>
+template <int R, int V, int kStride>
 void multiply(float* c, const uint16_t* a, const Taps& taps, int64_t channels, int64_t block_stride, const uint16_t* w,
               int64_t panel_stride) {
   static_assert(kLanes == kPanel);
-  __m512 sums[R][kVectors] = {};
+  __m512 sums[R][V] = {};
   for (int64_t tap = 0; tap < taps.count; ++tap) {
     const uint16_t* pixels = a + taps.offset[tap];
     for (int64_t c0 = 0; c0 < channels; c0 += kChannelBlock, pixels += block_stride) {
       const int64_t depth = min64(kChannelBlock, channels - c0);
       const uint16_t* columns_of = w + c0 * kPanel;
       for (int64_t k = 0; k < depth; k += 2) {
-        __m512bh columns[kVectors];
+        __m512bh columns[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
+        for (int v = 0; v < V; ++v) {
           columns[v] = (__m512bh)_mm512_loadu_si512(columns_of + v * panel_stride + k * kPanel);
         }
 #pragma GCC unroll 16
@@ -291,7 +291,7 @@ void multiply(float* c, const uint16_t* a, const Taps& taps, int64_t channels, i
           std::memcpy(&pair, pixels + r * kStride + k, sizeof pair);
           const __m512bh value = (__m512bh)_mm512_set1_epi32(pair);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], value, columns[v]);
+          for (int v = 0; v < V; ++v) sums[r][v] = _mm512_dpbf16_ps(sums[r][v], value, columns[v]);
         }
       }
     }
@@ -300,45 +300,45 @@ void multiply(float* c, const uint16_t* a, const Taps& taps, int64_t channels, i
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, (vf)sums[r][v]);
+    for (int v = 0; v < V; ++v) store(c + (r * V + v) * kLanes, (vf)sums[r][v]);
   }
 }
 
 #else
 
 // The same over bf16 weights, which are widened on the way: a lane holds two inputs, k in its low half and k + 1 in its high half.
-template <int R, int kStride>
+template <int R, int V, int kStride>
 void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int64_t block_stride, const uint16_t* w,
               int64_t panel_stride) {
-  vf sums[R][kVectors] = {};
+  vf sums[R][V] = {};
   for (int64_t tap = 0; tap < taps.count; ++tap) {
     const float* pixels = a + taps.offset[tap];
     for (int64_t c0 = 0; c0 < channels; c0 += kChannelBlock, pixels += block_stride) {
       const int64_t depth = min64(kChannelBlock, channels - c0);
       const uint16_t* columns_of = w + c0 * kPanel;
       for (int64_t k = 0; k < depth; k += 2) {
-        vu pairs[kVectors];
+        vu pairs[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) {
+        for (int v = 0; v < V; ++v) {
           pairs[v] = (vu)load(reinterpret_cast<const float*>(columns_of + v * kLanes / kPanel * panel_stride +
                                                              k * kPanel + v * kLanes % kPanel * 2));
         }
-        vf columns[kVectors];
+        vf columns[V];
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] << 16);
+        for (int v = 0; v < V; ++v) columns[v] = (vf)(pairs[v] << 16);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const vf value = splat(pixels[r * kStride + k]);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+          for (int v = 0; v < V; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
         }
 #pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] & 0xFFFF0000u);
+        for (int v = 0; v < V; ++v) columns[v] = (vf)(pairs[v] & 0xFFFF0000u);
 #pragma GCC unroll 16
         for (int r = 0; r < R; ++r) {
           const vf value = splat(pixels[r * kStride + k + 1]);
 #pragma GCC unroll 4
-          for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+          for (int v = 0; v < V; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
         }
       }
     }
@@ -347,7 +347,7 @@ void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int6
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
 #pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * kGroupColumns + v * kLanes, sums[r][v]);
+    for (int v = 0; v < V; ++v) store(c + (r * V + v) * kLanes, sums[r][v]);
   }
 }
 
@@ -356,29 +356,34 @@ void multiply(float* c, const float* a, const Taps& taps, int64_t channels, int6
 template <typename T>
 using Multiply = void (*)(float*, const typename StagedOf<T>::type*, const Taps&, int64_t, int64_t, const T*, int64_t);
 
-template <typename T, int kStride>
+template <typename T, int V, int kStride>
 Multiply<T> multiply_rows(int64_t rows) {
   static constexpr Multiply<T> kByRows[] = {
       nullptr,
-      multiply<1, kStride>,
-      multiply<2, kStride>,
+      multiply<1, V, kStride>,
+      multiply<2, V, kStride>,
 #if defined(__AVX2__)
-      multiply<3, kStride>,
-      multiply<4, kStride>,
-      multiply<5, kStride>,
-      multiply<6, kStride>,
+      multiply<3, V, kStride>,
+      multiply<4, V, kStride>,
+      multiply<5, V, kStride>,
+      multiply<6, V, kStride>,
 #endif
 #if defined(__AVX512F__)
-      multiply<7, kStride>,
-      multiply<8, kStride>,
-      multiply<9, kStride>,
-      multiply<10, kStride>,
-      multiply<11, kStride>,
-      multiply<12, kStride>,
+      multiply<7, V, kStride>,
+      multiply<8, V, kStride>,
+      multiply<9, V, kStride>,
+      multiply<10, V, kStride>,
+      multiply<11, V, kStride>,
+      multiply<12, V, kStride>,
 #endif
   };
   static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
   return kByRows[rows];
+}
+
+template <typename T, int V>
+Multiply<T> choose_multiply(int64_t rows, int64_t stride) {
+  return stride == 1 ? multiply_rows<T, V, kChannelBlock>(rows) : multiply_rows<T, V, 2 * kChannelBlock>(rows);
 }
 
 // Outputs [panel_begin, panel_end) * 16 of a staged piece, in vectors.
@@ -390,9 +395,10 @@ void compute(const Call<T>& call, const Piece& piece, const Taps& taps, const ty
   const Blocks blocks(piece.columns, kMaxRows);
   for (int64_t panel = panel_begin; panel < panel_end; panel += kGroupPanels) {
     const T* w = call.w + panel * panel_stride;
-    // The last group may have no second panel: its columns are computed from the first again and not written.
-    const int64_t stride = panel + kGroupPanels <= panels ? panel_stride : 0;
-    const int64_t column = panel * kPanel, width = min64(kGroupColumns, s.out_channels - column);
+    // The last panel may be alone in a group of two: a picture of three channels is.
+    const bool single = panel + kGroupPanels > panels;
+    const int64_t columns = single ? kPanel : kGroupColumns;
+    const int64_t column = panel * kPanel, width = min64(columns, s.out_channels - column);
     for (int64_t r = 0; r < piece.rows; ++r) {
       const auto* line = staged + r * s.stride_height * piece.staged_columns * kChannelBlock;
       float* out = call.out + (((piece.n * s.out_frames + piece.frame) * s.out_height + piece.row + r) * s.out_width +
@@ -400,11 +406,15 @@ void compute(const Call<T>& call, const Piece& piece, const Taps& taps, const ty
                                   s.out_channels;
       for (int64_t b = 0; b < blocks.count; ++b) {
         const int64_t begin = blocks.begin(b), height = blocks.height(b);
-        const auto body = s.stride_width == 1 ? multiply_rows<T, kChannelBlock>(height)
-                                              : multiply_rows<T, 2 * kChannelBlock>(height);
-        body(sums, line + begin * s.stride_width * kChannelBlock, taps, s.channels, piece.block_stride, w, stride);
-        finish(call, sums, kGroupColumns, out + begin * s.out_channels, height, column, width, partial,
-               r == 0 && b == 0);
+        float* target = out + begin * s.out_channels;
+        // Products take microseconds, in which what they are added to, or overwrite, arrives.
+        for (int64_t p = 0; p < height; ++p) {
+          for (int64_t i = 0; i < width; i += 16) __builtin_prefetch(target + p * s.out_channels + column + i, 1);
+        }
+        const auto body = single ? choose_multiply<T, kPanel / kLanes>(height, s.stride_width)
+                                 : choose_multiply<T, kVectors>(height, s.stride_width);
+        body(sums, line + begin * s.stride_width * kChannelBlock, taps, s.channels, piece.block_stride, w, panel_stride);
+        finish(call, sums, columns, target, height, column, width, partial, r == 0 && b == 0);
       }
     }
   }
