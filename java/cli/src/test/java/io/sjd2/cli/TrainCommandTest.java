@@ -242,6 +242,17 @@ class TrainCommandTest {
         assertThat(out).doesNotExist();
     }
 
+    @Test
+    void aRunThatDoesNotFitInMemoryIsRefusedBeforeItStarts() {
+        Path out = folder.resolve("huge");
+        Session session = Session.run(train(out, "--hidden", "16384", "--intermediate", "65536", "--layers", "500"));
+        assertThat(session.code()).isEqualTo(Errors.FAILURE);
+        assertThat(session.err())
+                .contains("training needs", "GB of memory (weights and optimiser", "are available", "--micro-batch")
+                .doesNotContain("\tat ");
+        assertThat(out).doesNotExist();
+    }
+
     private static void assertRefused(Session session, String... words) {
         assertThat(session.firstError()).contains(words);
         assertThat(session.code()).as(session.err()).isEqualTo(Errors.USAGE);
