@@ -8,14 +8,18 @@ import io.sjd2.decode.Decoder;
 import io.sjd2.decode.DecoderSpec;
 import io.sjd2.decode.SamplingOptions;
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.io.RandomTensors;
+import io.sjd2.io.SyntheticName;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
 import io.sjd2.kernel.KernelException;
+import io.sjd2.model.ConditionShape;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.ModelFiles;
 import io.sjd2.model.NoiseAdapter;
 import io.sjd2.model.Prompt;
 import io.sjd2.model.Scorer;
+import io.sjd2.model.SyntheticModel;
 import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerConfig;
 import io.sjd2.model.TransformerConfig.Grid;
@@ -26,6 +30,7 @@ import io.sjd2.tokenizer.Tokenizer;
 import io.sjd2.vq.ImageCodec;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.VqListener;
+import io.sjd2.vq.VqTokenizer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
@@ -75,6 +80,7 @@ public final class Engine implements AutoCloseable {
 
     /// Opens a model folder.
     ///
+    /// @param folder  or the name of a made-up model: `synthetic:<preset>`, see {@link SyntheticName}
     /// @throws ModelFormatException if a file is missing or does not hold what it should, naming file, value and remedy
     /// @throws IOException if reading fails
     /// @throws IllegalArgumentException if the options name an unknown backend or a dtype that is not f32 or bf16
@@ -128,6 +134,11 @@ public final class Engine implements AutoCloseable {
         if (description.condition() != null) {
             return new PromptFrame(description, null, folder.toString());
         }
+        SyntheticModel synthetic = SyntheticModel.of(folder);
+        String made = synthetic == null ? null : synthetic.tokenizer();
+        if (made != null) {
+            return new PromptFrame(description, Tokenizer.parse(made, folder.toString()), folder.toString());
+        }
         Path file = ModelDescription.tokenizerFile(folder);
         if (!Files.exists(file)) {
             throw new ModelFormatException(
@@ -136,17 +147,67 @@ public final class Engine implements AutoCloseable {
         return new PromptFrame(description, Tokenizer.load(file), file.toString());
     }
 
+    /// What a model is and what a pass of it costs, by its configuration and the headers of its files: its language
+    /// model
+    /// is not loaded.
+    ///
+    /// @param folder   as in {@link #open}
+    /// @param options  as in {@link #open}
+    /// @param window   positions of a pass
+    /// @throws IOException as {@link #open}
+    /// @throws IllegalArgumentException as {@link #open}, or if the window is out of range
+    public static Inspection inspect(Path folder, EngineOptions options, int window) throws IOException {
+        ModelDescription description = ModelDescription.read(folder);
+        int most = description.imageLength();
+        if (window < 1 || window > most) {
+            throw new IllegalArgumentException("window is " + window + ", expected 1 to " + most);
+        }
+        DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
+        try (Backend backend = Backends.open(options.backend(), options.threads());
+                ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
+            Transformer.Size size = Transformer.measure(backend, files, dtype);
+            NoiseAdapter adapter = Transformer.noiseAdapter(files);
+            ModelInfo info = describe(folder, description, backend, dtype, size, adapter);
+            int sequences = info.defaults().guidance() == 1 ? 1 : 2;
+            PassCost pass = PassCost.of(
+                    description.transformer(), size, dtype.bytes(), window, sequences, description.imageLength());
+            return new Inspection(info, pass, inspectPictures(folder, description, backend, dtype, options.mapping()));
+        }
+    }
+
+    private static Inspection.Pictures inspectPictures(
+            Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
+        try (ImageCodec pictures = pictures(folder, description, backend, dtype, map)) {
+            Grid grid = description.grid();
+            return pictures instanceof VqTokenizer vq
+                    ? new Inspection.Pictures(vq.weightBytes(), vq.decodeFlop(grid.height(), grid.width()), null)
+                    : new Inspection.Pictures(0, 0, null);
+        } catch (ModelFormatException e) {
+            return new Inspection.Pictures(0, 0, e.getMessage());
+        }
+    }
+
     private ModelInfo describe() throws IOException {
-        ModelDescription d = model.description();
+        return describe(folder, model.description(), backend, model.dtype(), model.size(), model.noiseAdapter());
+    }
+
+    private static ModelInfo describe(
+            Path folder,
+            ModelDescription d,
+            Backend backend,
+            DType dtype,
+            Transformer.Size size,
+            @Nullable NoiseAdapter adapter)
+            throws IOException {
         TransformerConfig c = d.transformer();
-        NoiseAdapter adapter = model.noiseAdapter();
         return new ModelInfo(
                 d.family(),
                 folder,
-                model.parameters(),
-                model.weightBytes(),
-                c.kvBytesPerToken(model.dtype().bytes()),
-                model.dtype().label(),
+                size.parameters(),
+                size.weightBytes(),
+                size.streamedBytes(),
+                c.kvBytesPerToken(dtype.bytes()),
+                dtype.label(),
                 backend.name(),
                 backend.threads(),
                 d.grid().height(),
@@ -160,7 +221,7 @@ public final class Engine implements AutoCloseable {
                 c.layers(),
                 adapter != null,
                 c.maxPositions() - d.imageLength(),
-                GenerationConfig.defaults(GenerationConfig.read(folder), adapter));
+                GenerationConfig.defaults(GenerationConfig.read(folder), d.sampling(), adapter));
     }
 
     /// What was opened.
@@ -342,7 +403,7 @@ public final class Engine implements AutoCloseable {
             this.listener = listener;
             this.grid = gridOf(model.description(), request.target());
             this.length = model.description().picture().length(grid);
-            this.prompts = frame.of(request, grid, model.conditions(), promptRoom(grid));
+            this.prompts = frame.of(conditioned(request), grid, model.conditions(), promptRoom(grid));
             this.decoder = DecoderSpec.parse(request.decoder() != null ? request.decoder() : d.decoder());
             this.sampling = new SamplingOptions(
                     (float) (request.temperature() != null ? request.temperature() : d.temperature()),
@@ -362,6 +423,26 @@ public final class Engine implements AutoCloseable {
             this.window = Math.min(asked, length);
             this.warnings = warningsFor(request.prompt());
             this.total = (long) request.images() * length;
+        }
+
+        /// Where no text encoder is at hand, a made-up model gets made-up features of its prompt: it would draw noise
+        /// from real ones, too.
+        private GenerationRequest conditioned(GenerationRequest request) {
+            SyntheticName name = SyntheticName.of(folder);
+            ConditionShape shape = model.description().condition();
+            if (name == null
+                    || shape == null
+                    || request.condition() != null
+                    || request.prompt().isBlank()) {
+                return request;
+            }
+            int rows = Math.min(shape.rows(), request.prompt().trim().split("\\s+").length);
+            boolean[] live = new boolean[rows];
+            Arrays.fill(live, true);
+            float[] features = new RandomTensors(name.seed()).floats(request.prompt(), rows * shape.captionWidth());
+            GenerationRequest.Target target = request.target();
+            return request.withTarget(new GenerationRequest.Target(
+                    target.width(), target.height(), target.negative(), new Condition.Caption(features, live)));
         }
 
         private static Grid gridOf(ModelDescription d, GenerationRequest.Target target) {

@@ -3,6 +3,7 @@ package io.sjd2;
 import io.sjd2.decode.DecoderSpec;
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.model.ModelDescription;
 import io.sjd2.model.NoiseAdapter;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -25,17 +26,19 @@ final class GenerationConfig {
         return Files.exists(file) ? Json.read(file) : Json.parse("{}", FILE);
     }
 
+    /// @param family   what the family's authors draw with
     /// @param adapter  null if the model was not fine-tuned
     /// @throws ModelFormatException naming the value that is out of range
-    static ModelInfo.Defaults defaults(Json config, @Nullable NoiseAdapter adapter) throws ModelFormatException {
-        int topK = config.int32("top_k", 0);
+    static ModelInfo.Defaults defaults(Json config, ModelDescription.Sampling family, @Nullable NoiseAdapter adapter)
+            throws ModelFormatException {
+        int topK = config.int32("top_k", family.topK());
         if (topK < 0) {
             throw config.get("top_k").unexpected("at least 1, or 0 to keep every code");
         }
         return new ModelInfo.Defaults(
                 decoder(config, adapter),
                 adapter == null ? 0 : adapter.defaultLevels(),
-                within(config, "guidance_scale", 0, MOST_GUIDANCE, 1),
+                within(config, "guidance_scale", 0, MOST_GUIDANCE, family.guidance()),
                 within(config, "temperature", Float.MIN_NORMAL, Float.MAX_VALUE, 1),
                 topK,
                 within(config, "top_p", Float.MIN_NORMAL, 1, 1));

@@ -8,6 +8,7 @@ import java.nio.file.Path;
 /// @param folder            where it was read from
 /// @param parameters        numbers in its weights, image tokeniser left out
 /// @param weightBytes       bytes that they take as loaded
+/// @param streamedBytes     of these, what every pass reads whole: all but tables of embeddings
 /// @param kvBytesPerToken   bytes of KV cache per position of one sequence
 /// @param dtype             what weights are stored and multiplied as
 /// @param backend           what runs it
@@ -29,6 +30,7 @@ public record ModelInfo(
         Path folder,
         long parameters,
         long weightBytes,
+        long streamedBytes,
         long kvBytesPerToken,
         String dtype,
         String backend,

@@ -65,6 +65,7 @@ public final class Reports {
         json.put("family", info.family());
         json.put("parameters", info.parameters());
         json.put("weight_bytes", info.weightBytes());
+        json.put("streamed_bytes", info.streamedBytes());
         json.put("kv_bytes_per_token", info.kvBytesPerToken());
         json.put("dtype", info.dtype());
         json.put("backend", info.backend());
@@ -89,6 +90,16 @@ public final class Reports {
         settings.put("top_k", defaults.topK());
         settings.put("top_p", defaults.topP());
         json.put("defaults", settings);
+        return json;
+    }
+
+    /// A model that was inspected: as {@link #of(ModelInfo)}, with `pass` (`window, sequences, kv_len, flop,
+    /// weight_bytes,
+    /// kv_bytes, bytes`) and `image_tokeniser` (`weight_bytes, decode_flop`, or `missing`).
+    public static Map<String, Object> of(Inspection inspection) {
+        Map<String, Object> json = of(inspection.model());
+        json.put("pass", inspection.pass().toJson());
+        json.put("image_tokeniser", inspection.pictures().toJson());
         return json;
     }
 

@@ -1,5 +1,6 @@
 package io.sjd2;
 
+import io.sjd2.model.ModelDescription;
 import java.io.IOException;
 import java.nio.file.Path;
 
@@ -8,6 +9,7 @@ public final class GenerationSettings {
     private GenerationSettings() {}
 
     public static ModelInfo.Defaults read(Path folder) throws IOException {
-        return GenerationConfig.defaults(GenerationConfig.read(folder), null);
+        return GenerationConfig.defaults(
+                GenerationConfig.read(folder), ModelDescription.read(folder).sampling(), null);
     }
 }

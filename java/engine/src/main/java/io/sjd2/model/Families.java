@@ -4,6 +4,7 @@ import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.Kernels.RopePairs;
 import io.sjd2.model.Config.Defaults;
+import io.sjd2.model.ModelDescription.Sampling;
 import io.sjd2.model.PromptFormat.Unconditional;
 import io.sjd2.model.TransformerConfig.Biases;
 import io.sjd2.model.TransformerConfig.Grid;
@@ -26,6 +27,9 @@ final class Families {
     /// Chameleon's LayerNorm of q and k has this epsilon whatever the configuration says.
     private static final float CHAMELEON_QK_EPS = 1e-5f;
 
+    /// Positions left to a prompt before a smaller picture becomes the usual one.
+    private static final int PROMPT_ROOM = 512;
+
     private static final Pattern CHAMELEON_CODE = Pattern.compile("IMGIMG([A-J]{1,9})Z");
     private static final Pattern EMU3_CODE = Pattern.compile("<\\|visual token (\\d{1,9})\\|>");
 
@@ -33,9 +37,8 @@ final class Families {
     private static final String EMU3_WRAPPER = "{prompt} masterpiece, film grained, best quality.";
 
     private static final String EMU3_NEGATIVE =
-            "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit,"
-                    + " fewer digits, cropped, worst quality, low quality, normal quality, jpeg artifacts, signature, watermark,"
-                    + " username, blurry.";
+            "lowres, bad anatomy, bad hands, text, error, missing fingers, extra digit, fewer digits, cropped, worst"
+                    + " quality, low quality, normal quality, jpeg artifacts, signature, watermark, username, blurry.";
 
     private Families() {}
 
@@ -67,6 +70,7 @@ final class Families {
                 Config.in(config, "bos_token_id", 0, c.vocabSize() - 1),
                 Config.in(config, "image_begin_token_id", 0, c.vocabSize() - 1),
                 null,
+                Sampling.PLAIN,
                 List.copyOf(words));
     }
 
@@ -100,7 +104,8 @@ final class Families {
                 new PromptFormat(
                         "",
                         Config.in(config, "bos_token_id", 0, c.vocabSize() - 1, 0),
-                        "Generate an image of {width}x{height} according to the following prompt:\n{prompt}<reserved08706>",
+                        "Generate an image of {width}x{height} according to the following prompt:\n"
+                                + "{prompt}<reserved08706>",
                         "<racm3:break>{height_token}{width_token}",
                         Unconditional.START_ONLY,
                         "",
@@ -108,6 +113,7 @@ final class Families {
                 -1,
                 -1,
                 null,
+                new Sampling(3, 2000),
                 List.of());
     }
 
@@ -175,6 +181,7 @@ final class Families {
                 -1,
                 -1,
                 null,
+                new Sampling(3, 2048),
                 List.of());
     }
 
@@ -232,6 +239,7 @@ final class Families {
                 -1,
                 -1,
                 null,
+                new Sampling(5, 1000),
                 List.of());
     }
 
@@ -305,6 +313,7 @@ final class Families {
                                 0)
                         : new ConditionShape(
                                 ConditionShape.Kind.CLASS, rows, 0, Config.in(config, "num_classes", 1, 1 << 24, 1000)),
+                captions ? new Sampling(7.5, 1000) : new Sampling(4, 2000),
                 List.of());
     }
 
@@ -346,7 +355,7 @@ final class Families {
 
     /// The published grid where it fits beside a prompt, else the largest square that does.
     private static PictureFormat fitted(PictureFormat format, int maxPositions, int mostCodes) {
-        int room = maxPositions - maxPositions / 8;
+        int room = maxPositions - Math.min(maxPositions / 8, PROMPT_ROOM);
         int edge = Math.min(format.grid().height(), mostCodes / format.unit() * format.unit());
         while (edge > format.unit() && format.length(new Grid(edge, edge)) > room) {
             edge -= format.unit();

@@ -23,6 +23,7 @@ import org.jspecify.annotations.Nullable;
 /// @param bosToken     starts every prompt of our own kind, else -1
 /// @param imageToken   ends every prompt of our own kind: the picture begins; else -1
 /// @param condition    what is taken instead of text, or null
+/// @param sampling     what its authors draw with
 /// @param captionWords the words it was trained on, lower case, for warnings; empty: any word may mean something
 public record ModelDescription(
         String family,
@@ -36,7 +37,17 @@ public record ModelDescription(
         int bosToken,
         int imageToken,
         @Nullable ConditionShape condition,
+        Sampling sampling,
         List<String> captionWords) {
+
+    /// What a family's authors draw with, unless a folder's `generation_config.json` says otherwise.
+    ///
+    /// @param guidance  scale of classifier-free guidance
+    /// @param topK      codes kept; 0 keeps every code
+    public record Sampling(double guidance, int topK) {
+        /// No guidance, no filter.
+        static final Sampling PLAIN = new Sampling(1, 0);
+    }
 
     /// The name of the file that describes a model folder.
     public static final String CONFIG_FILE = "config.json";
@@ -45,10 +56,15 @@ public record ModelDescription(
 
     /// Reads `config.json` of a model folder.
     ///
+    /// @param folder  or the name of a made-up model ({@link io.sjd2.io.SyntheticName})
     /// @throws ModelFormatException if the file is missing, is not a configuration, states an unknown `model_type`, or
     /// a
     ///     value is out of range
     public static ModelDescription read(Path folder) throws IOException {
+        SyntheticModel synthetic = SyntheticModel.of(folder);
+        if (synthetic != null) {
+            return synthetic.description();
+        }
         Path file = folder.resolve(CONFIG_FILE);
         if (!Files.isDirectory(folder)) {
             throw new ModelFormatException(

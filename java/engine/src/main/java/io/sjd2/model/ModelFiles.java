@@ -19,9 +19,14 @@ public record ModelFiles(
 
     /// Opens the weights of a folder: safetensors, else what PyTorch saved.
     ///
-    /// @param map  false to read files piece by piece instead of mapping them, for files that others may truncate
+    /// @param folder  or the name of a made-up model ({@link io.sjd2.io.SyntheticName})
+    /// @param map     false to read files piece by piece instead of mapping them, for files that others may truncate
     /// @throws io.sjd2.io.ModelFormatException if there are none, or a file breaks its format
     public static ModelFiles of(ModelDescription description, Path folder, boolean map) throws IOException {
+        SyntheticModel synthetic = SyntheticModel.of(folder);
+        if (synthetic != null) {
+            return synthetic.files();
+        }
         boolean safetensors = Files.exists(folder.resolve(SafetensorsFolder.SINGLE_FILE))
                 || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
         List<Path> others = safetensors ? List.of() : PytorchSource.find(folder);

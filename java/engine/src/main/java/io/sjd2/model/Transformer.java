@@ -65,6 +65,35 @@ public final class Transformer implements AutoCloseable {
     private final @Nullable NoiseAdapter noiseAdapter;
     private final long weightBytes;
     private final long parameters;
+    private final Size size;
+
+    /// What a model takes before any of it is loaded.
+    ///
+    /// @param parameters     numbers in the weights that are loaded or cut down
+    /// @param weightBytes    bytes of packed weights and tables
+    /// @param streamedBytes  of these, what every pass reads whole: all but tables of embeddings
+    /// @param headParameters numbers of the output head that a pass multiplies with
+    public record Size(long parameters, long weightBytes, long streamedBytes, long headParameters) {}
+
+    /// What loading would take, by the names and shapes of tensors alone.
+    ///
+    /// @throws ModelFormatException if a tensor is missing, or has another shape than the configuration states
+    public static Size measure(Backend backend, ModelFiles files, DType dtype) throws IOException {
+        try (Arena none = Arena.ofConfined()) {
+            Loader loader = new Loader(backend, none, files, dtype, Heads.CODES, LoadListener.NONE);
+            loader.checkAll();
+            return loader.size();
+        }
+    }
+
+    /// What the next-clean-token fine-tuning added to a model, or null.
+    ///
+    /// @throws ModelFormatException if its files do not fit the model
+    public static @Nullable NoiseAdapter noiseAdapter(ModelFiles files) throws IOException {
+        Path folder = files.folder();
+        int hidden = files.description().transformer().hiddenSize();
+        return folder == null ? null : NoiseAdapter.find(folder, hidden).orElse(null);
+    }
 
     private Transformer(Loader from) throws IOException {
         this.backend = from.backend;
@@ -74,6 +103,7 @@ public final class Transformer implements AutoCloseable {
         TransformerConfig c = description.transformer();
         WeightNames names = from.names;
         from.checkAll();
+        this.size = from.size();
         this.table = from.table(names.embedding(), c.vocabSize(), c.hiddenSize());
         this.codeTable = names.image() == null ? table : from.alignedTable(names.image());
         this.tokenRows = from.codeRows();
@@ -93,9 +123,7 @@ public final class Transformer implements AutoCloseable {
             this.rowEmbed = null;
             this.columnEmbed = null;
         }
-        this.noiseAdapter = from.folder == null
-                ? null
-                : NoiseAdapter.find(from.folder, c.hiddenSize()).orElse(null);
+        this.noiseAdapter = noiseAdapter(from.origin);
         this.weightBytes = from.packedBytes;
         this.parameters = from.parameters;
         backend.synchronize();
@@ -162,6 +190,11 @@ public final class Transformer implements AutoCloseable {
     /// Numbers in the weights that were loaded or cut down.
     public long parameters() {
         return parameters;
+    }
+
+    /// What loading took.
+    public Size size() {
+        return size;
     }
 
     /// Tells models apart without reading their weights: the configuration and the weights' size.
@@ -247,7 +280,7 @@ public final class Transformer implements AutoCloseable {
 
         private final Backend backend;
         private final Arena arena;
-        private final @Nullable Path folder;
+        private final ModelFiles origin;
         private final TensorSource files;
         private final ModelDescription description;
         private final WeightNames names;
@@ -257,13 +290,15 @@ public final class Transformer implements AutoCloseable {
         private final LoadListener listener;
         private long totalBytes;
         private long parameters;
+        private long normParameters;
+        private long biasParameters;
         private long readBytes;
         private long packedBytes;
 
         Loader(Backend backend, Arena arena, ModelFiles files, DType dtype, Heads heads, LoadListener listener) {
             this.backend = backend;
             this.arena = arena;
-            this.folder = files.folder();
+            this.origin = files;
             this.files = files.tensors();
             this.description = files.description();
             this.names = resolved(description, this.files);
@@ -302,22 +337,28 @@ public final class Transformer implements AutoCloseable {
         void checkAll() throws ModelFormatException {
             WeightNames n = names;
             int d = config.hiddenSize();
+            boolean attention = config.biases().attention();
+            boolean mlp = config.biases().mlp();
             expect(n.embedding(), config.vocabSize(), d);
             for (int i = 0; i < config.layers(); i++) {
                 expect(WeightNames.at(n.inputNorm(), i), d);
                 expect(WeightNames.at(n.postNorm(), i), d);
                 int[] qkvRows = qkvRows();
                 for (int p = 0; p < n.qkv().size(); p++) {
-                    expect(WeightNames.at(n.qkv().get(p), i), qkvRows[p], d);
+                    expectProduct(WeightNames.at(n.qkv().get(p), i), qkvRows[p], d, attention);
                 }
-                expect(WeightNames.at(n.attentionOut(), i), d, config.attentionSize());
+                expectProduct(WeightNames.at(n.attentionOut(), i), d, config.attentionSize(), attention);
                 for (String name : n.gateUp()) {
-                    expect(WeightNames.at(name, i), config.intermediateSize(), d);
+                    expectProduct(WeightNames.at(name, i), config.intermediateSize(), d, mlp);
                 }
-                expect(WeightNames.at(n.down(), i), d, config.intermediateSize());
+                expectProduct(WeightNames.at(n.down(), i), d, config.intermediateSize(), mlp);
                 if (config.qkNorm() != null) {
                     for (int p = 0; p < 4; p++) {
-                        normRows(WeightNames.at(n.qkNorm().get(p), i), p < 2 ? config.heads() : config.kvHeads());
+                        String name = WeightNames.at(n.qkNorm().get(p), i);
+                        int rows = normRows(name, p < 2 ? config.heads() : config.kvHeads());
+                        totalBytes += files.info(name).bytes();
+                        parameters += (long) rows * config.headDim();
+                        normParameters += (long) rows * config.headDim();
                     }
                 }
             }
@@ -332,6 +373,48 @@ public final class Transformer implements AutoCloseable {
                 expect(n.targetGrid().get(1), config.targetGrid().width(), d);
             }
             checkConditions();
+        }
+
+        /// Bytes as they are counted while loading; {@link #checkAll} comes first.
+        Size size() throws ModelFormatException {
+            int d = config.hiddenSize();
+            long element = dtype.bytes();
+            long tables = (long) config.vocabSize() * d * element;
+            long each = packedBytes(config.qkvSize(), d)
+                    + packedBytes(d, config.attentionSize())
+                    + packedBytes(2 * config.intermediateSize(), d)
+                    + packedBytes(d, config.intermediateSize())
+                    + 2L * d * Float.BYTES;
+            long streamed = config.layers() * each + (normParameters + biasParameters + d) * Float.BYTES;
+            long head;
+            ImagePath image = names.image();
+            if (image == null) {
+                streamed += packedBytes(description.codes(), d);
+                head = (long) description.codes() * d;
+            } else {
+                int hidden = headWidth(image);
+                tables += (long) description.codes() * d * element;
+                streamed += packedBytes(hidden, d) + packedBytes(description.codes(), hidden);
+                streamed += (long) Float.BYTES * (hidden + description.codes());
+                head = (long) hidden * (d + description.codes());
+            }
+            if (config.targetGrid() != null) {
+                tables += (long) (config.targetGrid().height()
+                                + config.targetGrid().width())
+                        * d
+                        * Float.BYTES;
+            }
+            ConditionShape condition = description.condition();
+            if (condition != null && condition.kind() == ConditionShape.Kind.CAPTION) {
+                tables += Float.BYTES
+                        * (backend.kernels().packedElements(d, condition.captionWidth(), DType.F32)
+                                + backend.kernels().packedElements(d, d, DType.F32));
+            }
+            return new Size(parameters, tables + streamed, streamed, head);
+        }
+
+        private long packedBytes(int nOut, int nIn) {
+            return dtype.bytes() * backend.kernels().packedElements(nOut, nIn, dtype);
         }
 
         private void checkImage(ImagePath image) throws ModelFormatException {
@@ -384,6 +467,18 @@ public final class Transformer implements AutoCloseable {
             return new int[] {q, kv, kv};
         }
 
+        private void expectProduct(String name, int out, int in, boolean biased) throws ModelFormatException {
+            expect(name, out, in);
+            if (biased) {
+                expect(bias(name), out);
+                biasParameters += out;
+            }
+        }
+
+        private static String bias(String weight) {
+            return weight.replaceFirst("\\.weight$", ".bias");
+        }
+
         private void expect(String name, long... shape) throws ModelFormatException {
             TensorSource.Info info = files.info(name);
             if (!Arrays.equals(info.shape(), shape)) {
@@ -399,6 +494,7 @@ public final class Transformer implements AutoCloseable {
             TensorSource.Info info = files.info(name);
             long[] shape = info.shape();
             if (shape.length == 1 && shape[0] == config.headDim()) {
+                dtypeOf(info.dtype(), info);
                 return 1;
             }
             if (shape.length != 2 || shape[1] != config.headDim() || shape[0] < 1 || heads % shape[0] != 0) {
@@ -567,12 +663,11 @@ public final class Transformer implements AutoCloseable {
                 staged(name, src -> backend.kernels().packWeights(dst, src, at, nOut));
                 long rows = files.info(name).shape()[0];
                 if (bias != null) {
-                    String biasName = name.replaceFirst("\\.weight$", ".bias");
-                    staged(biasName, src -> backend.kernels().convert(bias.rows(at, rows), src));
+                    staged(bias(name), src -> backend.kernels().convert(bias.rows(at, rows), src));
                 }
                 row += rows;
             }
-            packedBytes += dst.bytes();
+            packedBytes += dst.bytes() + (bias == null ? 0 : bias.bytes());
             return new Linear(dst, bias, nOut, nIn);
         }
 

@@ -5,6 +5,7 @@ import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.SafetensorsWriter;
+import io.sjd2.io.SyntheticName;
 import io.sjd2.io.TensorEntry;
 import io.sjd2.kernel.Backend;
 import io.sjd2.tensor.DType;
@@ -42,7 +43,7 @@ public final class ImageTokenizers {
 
     /// Finds and opens the image tokeniser of a model, of either kind.
     ///
-    /// @param folder the model's folder, or the tokeniser's
+    /// @param folder the model's folder, the tokeniser's, or the name of a made-up model ([SyntheticName])
     /// @param dtype  of the weights of a convolutional one, f32 or bf16
     /// @param map    whether files are mapped while they are read
     /// @throws ModelFormatException if there is none, or it does not fit its configuration
@@ -77,6 +78,14 @@ public final class ImageTokenizers {
     /// @throws ModelFormatException if there is none, or it does not fit its configuration
     /// @throws IOException if reading fails
     public static VqTokenizer open(Path folder, Backend backend, DType dtype, boolean map) throws IOException {
+        SyntheticName synthetic = SyntheticName.of(folder);
+        if (synthetic != null) {
+            return VqTokenizer.open(
+                    SyntheticVq.config(synthetic),
+                    new SyntheticVq(synthetic.toString(), synthetic.seed()),
+                    backend,
+                    dtype);
+        }
         List<Path> places = new ArrayList<>();
         for (String name : PLACES) {
             Path place = folder.resolve(name);

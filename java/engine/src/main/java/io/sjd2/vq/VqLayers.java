@@ -107,9 +107,9 @@ final class VqLayers {
                 "the weights do not fit the configuration");
     }
 
-    private TensorEntry read(List<String> module, String tensor, Arena stage) throws IOException {
+    private TensorEntry read(List<String> module, String tensor, Arena stage, long... shape) throws IOException {
         String name = find(module, tensor);
-        TensorEntry entry = source.read(name, stage);
+        TensorEntry entry = source.read(name, stage, shape);
         long bad = entry.firstNonFinite();
         if (bad >= 0) {
             throw new ModelFormatException(
@@ -130,8 +130,8 @@ final class VqLayers {
     /// `[n]` as f32, on the host.
     float[] values(List<String> module, String tensor, int... shape) throws IOException {
         try (Arena stage = Arena.ofShared()) {
-            TensorEntry entry = read(module, tensor, stage);
             long[] expected = Arrays.stream(shape).asLongStream().toArray();
+            TensorEntry entry = read(module, tensor, stage, expected);
             if (!Arrays.equals(entry.shape(), expected)) {
                 throw wrongShape(entry, Arrays.toString(expected));
             }
@@ -179,7 +179,13 @@ final class VqLayers {
         for (int part = 0; part < modules.size(); part++) {
             List<String> module = modules.get(part);
             try (Arena stage = Arena.ofShared()) {
-                TensorEntry entry = read(module, "weight", stage);
+                long[] shape = new long[2 + taps.length];
+                shape[0] = each;
+                shape[1] = in;
+                for (int t = 0; t < taps.length; t++) {
+                    shape[2 + t] = taps[t];
+                }
+                TensorEntry entry = read(module, "weight", stage, shape);
                 boolean fits = entry.shape().length >= 2 && entry.shape()[0] == each && entry.shape()[1] == in;
                 int axes = entry.shape().length;
                 long[] rest = Arrays.copyOfRange(entry.shape(), Math.min(2, axes), axes);
