@@ -2,8 +2,10 @@ package io.sjd2.cli;
 
 import io.sjd2.Engine;
 import io.sjd2.EngineOptions;
+import io.sjd2.Inspection;
 import io.sjd2.debug.DebugLogits;
 import io.sjd2.debug.DebugPictures;
+import io.sjd2.io.SyntheticName;
 import io.sjd2.tensor.DType;
 import io.sjd2.vq.VqListener;
 import java.io.IOException;
@@ -35,7 +37,12 @@ final class ModelOptions {
     @Option(
             names = {"-m", "--model"},
             paramLabel = "DIR",
-            description = "Folder of a model in Hugging Face layout. Default: the bundled demo model.")
+            description = {
+                "Folder of a model in Hugging Face layout, or synthetic:PRESET for random weights at the shapes of a"
+                        + " published model (lumina-mgpt-7b-768, emu3-8b, janus-pro-1b, janus-pro-7b, llamagen-xl);"
+                        + " synthetic:PRESET?layers=2&seed=7 makes fewer layers, and other weights.",
+                "Default: the bundled demo model."
+            })
     private @Nullable Path model;
 
     @Option(
@@ -81,7 +88,7 @@ final class ModelOptions {
     }
 
     private void requireFolder() throws IOException {
-        if (!Files.exists(folder())) {
+        if (SyntheticName.of(folder()) == null && !Files.exists(folder())) {
             throw new IOException(folder() + ": does not exist: "
                     + (model == null
                             ? "the bundled demo model is missing here, name a model with --model"
@@ -130,6 +137,17 @@ final class ModelOptions {
                     .withListener(loading::update);
             return Engine.open(folder(), options);
         }
+    }
+
+    /// What the model is and what a pass of it costs, without loading it.
+    Inspection inspect(int window) throws IOException {
+        requireFolder();
+        EngineOptions options = EngineOptions.defaults()
+                .withBackend(backend)
+                .withThreads(threads)
+                .withDtype(parse(dtype))
+                .withMapping(!unmapped);
+        return Engine.inspect(folder(), options, window);
     }
 
     /// A bar for models that take long enough to load.
