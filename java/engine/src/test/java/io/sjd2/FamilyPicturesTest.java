@@ -71,7 +71,7 @@ class FamilyPicturesTest {
     }
 
     private static @Nullable Condition condition(SafetensorsFile file) throws IOException {
-        if (file.find("cond.caption").isEmpty()) {
+        if (!file.has("cond.caption")) {
             return null;
         }
         int[] mask = file.tensor("cond.mask").toInts();

@@ -193,9 +193,9 @@ public final class DebugLogits {
                 // Before the others, which then overwrite its entry of the cache.
                 pieces.add(new Piece(gathered(embeddings, row), new int[] {row}, 0, row));
             } else if (plane) {
-                throw new IllegalArgumentException(
-                        "a mask is 0 at row " + row
-                                + " behind rows where it is 1, expected padding on the left: positions of this model lie in a plane");
+                throw new IllegalArgumentException("a mask is 0 at row " + row
+                        + " behind rows where it is 1, expected padding on the left: positions of this model"
+                        + " lie in a plane");
             }
         }
         int at = 0;
@@ -319,7 +319,7 @@ public final class DebugLogits {
         condition(joined, sequence, batch);
         Optional<TensorEntry> mask = in.find(MASK);
         for (String name : List.of("text_ids", "input_ids")) {
-            if (in.find(name).isPresent()) {
+            if (in.has(name)) {
                 int[] ids = ints(name, sequence, batch);
                 // Whatever stands for padding need not be a token.
                 int[] masked = mask.isPresent() ? ints(MASK, sequence, batch) : new int[0];
@@ -330,11 +330,11 @@ public final class DebugLogits {
             }
         }
         for (String name : List.of("image_codes", "codes")) {
-            if (in.find(name).isPresent()) {
+            if (in.has(name)) {
                 joined.add(probe.embedCodes(ints(name, sequence, batch)));
             }
         }
-        if (in.find("inputs_embeds").isPresent()) {
+        if (in.has("inputs_embeds")) {
             joined.add(floats("inputs_embeds", sequence, batch, width));
         }
         if (mask.isPresent()) {
@@ -349,8 +349,8 @@ public final class DebugLogits {
     }
 
     private void condition(Joined joined, int sequence, int batch) throws IOException {
-        boolean labels = in.find("labels").isPresent();
-        boolean caption = in.find("caption").isPresent();
+        boolean labels = in.has("labels");
+        boolean caption = in.has("caption");
         Conditions conditions = model.conditions();
         if (!labels && !caption) {
             return;
@@ -367,7 +367,7 @@ public final class DebugLogits {
         }
         float[] features = floats("caption", sequence, batch, conditions.shape().captionWidth());
         joined.add(conditions.project(features));
-        if (in.find(CAPTION_MASK).isPresent()) {
+        if (in.has(CAPTION_MASK)) {
             int[] mask = ints(CAPTION_MASK, sequence, batch);
             if (mask.length != joined.rows()) {
                 throw new IllegalArgumentException(in.source() + ": tensor " + in.tensor(CAPTION_MASK)

@@ -14,8 +14,11 @@ import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Objects;
 import java.util.Optional;
 import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import org.jspecify.annotations.Nullable;
 
 /// An open safetensors file: its tensors where they lie, and its metadata.
 ///
@@ -26,18 +29,44 @@ import java.util.Set;
 public final class SafetensorsFile implements AutoCloseable {
     private static final String REMEDY = "the file is damaged or incomplete, fetch it again";
     private static final int LENGTH_BYTES = 8;
+    /// Of tensors that are read: whatever vector instructions like.
+    private static final long ALIGNMENT = 64;
+
+    /// What the header says of a tensor.
+    ///
+    /// @param shape not copied: do not write to it
+    /// @param bytes in the file
+    public record Header(String name, String dtype, long[] shape, long bytes) {}
 
     private final Arena owner;
     private final String source;
-    private final Map<String, TensorEntry> tensors;
+    private final Map<String, Extent> extents;
     private final Map<String, String> metadata;
+    /// Everything behind the header; null where tensors are read one by one.
+    private final @Nullable MemorySegment buffer;
+
+    private final @Nullable FileChannel channel;
+    /// Where the first tensor lies in the file.
+    private final long dataStart;
+
+    /// Those that were asked for without an owner, where tensors are read one by one.
+    private final Map<String, TensorEntry> copies = new ConcurrentHashMap<>();
 
     private SafetensorsFile(
-            Arena owner, String source, Map<String, TensorEntry> tensors, Map<String, String> metadata) {
+            Arena owner,
+            String source,
+            Map<String, Extent> extents,
+            Map<String, String> metadata,
+            @Nullable MemorySegment buffer,
+            @Nullable FileChannel channel,
+            long dataStart) {
         this.owner = owner;
         this.source = source;
-        this.tensors = Collections.unmodifiableMap(tensors);
+        this.extents = Collections.unmodifiableMap(extents);
         this.metadata = Collections.unmodifiableMap(metadata);
+        this.buffer = buffer;
+        this.channel = channel;
+        this.dataStart = dataStart;
     }
 
     /// Maps a file read-only; pages are loaded when they are touched.
@@ -50,8 +79,8 @@ public final class SafetensorsFile implements AutoCloseable {
 
     /// Opens a file.
     ///
-    /// @param map true to map it read-only, false to read it into native memory, for file systems that cannot
-    ///            map or files that others may truncate
+    /// @param map true to map it read-only, false to read each tensor into native memory when it is asked for, for
+    ///            file systems that cannot map or files that others may truncate
     /// @throws ModelFormatException if it is missing or breaks the format
     /// @throws IOException if reading fails
     public static SafetensorsFile open(Path file, boolean map) throws IOException {
@@ -62,17 +91,24 @@ public final class SafetensorsFile implements AutoCloseable {
                     "check the path; a model is a folder as published, complete with its weights");
         }
         Arena arena = Arena.ofShared();
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+        FileChannel channel = null;
+        try {
+            channel = FileChannel.open(file, StandardOpenOption.READ);
             long size = channel.size();
             if (size < LENGTH_BYTES) {
                 throw tooShort(file.toString(), size);
             }
-            MemorySegment bytes = map
-                    ? channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena)
-                    : readAll(channel, size, file.toString(), arena);
+            if (!map) {
+                return parse(arena, file.toString(), size, channel);
+            }
+            MemorySegment bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
+            channel.close();
             return parse(arena, bytes, file.toString());
         } catch (IOException | RuntimeException | Error e) {
             arena.close();
+            if (channel != null) {
+                channel.close();
+            }
             throw e;
         }
     }
@@ -89,15 +125,16 @@ public final class SafetensorsFile implements AutoCloseable {
         return parse(Arena.global(), bytes, source);
     }
 
-    private static MemorySegment readAll(FileChannel channel, long size, String source, Arena arena)
+    private static MemorySegment read(FileChannel channel, long from, long size, String source, Arena arena)
             throws IOException {
-        MemorySegment bytes = arena.allocate(size, Long.BYTES);
+        MemorySegment bytes = arena.allocate(size, ALIGNMENT);
         long done = 0;
         while (done < size) {
             int read = channel.read(
-                    bytes.asSlice(done, Math.min(size - done, 1 << 30)).asByteBuffer(), done);
+                    bytes.asSlice(done, Math.min(size - done, 1 << 30)).asByteBuffer(), from + done);
             if (read < 0) {
-                throw new ModelFormatException(source, "shrank to " + done + " bytes while it was read", REMEDY);
+                throw new ModelFormatException(
+                        source, "shrank to " + (from + done) + " bytes while it was read", REMEDY);
             }
             done += read;
         }
@@ -110,21 +147,48 @@ public final class SafetensorsFile implements AutoCloseable {
     }
 
     private static SafetensorsFile parse(Arena owner, MemorySegment bytes, String source) throws ModelFormatException {
-        long headerBytes = bytes.get(FloatConversions.LE_LONG, 0);
-        long available = bytes.byteSize() - LENGTH_BYTES;
-        if (headerBytes < 2 || headerBytes > available || headerBytes > Safetensors.MAX_HEADER_BYTES) {
+        long size = bytes.byteSize();
+        long headerBytes = headerBytes(bytes.get(FloatConversions.LE_LONG, 0), size, source);
+        byte[] text = bytes.asSlice(LENGTH_BYTES, headerBytes).toArray(ValueLayout.JAVA_BYTE);
+        MemorySegment buffer = bytes.asSlice(LENGTH_BYTES + headerBytes);
+        return parse(owner, text, source, size, buffer, null);
+    }
+
+    private static SafetensorsFile parse(Arena owner, String source, long size, FileChannel channel)
+            throws IOException {
+        try (Arena local = Arena.ofConfined()) {
+            long announced = read(channel, 0, LENGTH_BYTES, source, local).get(FloatConversions.LE_LONG, 0);
+            long headerBytes = headerBytes(announced, size, source);
+            byte[] text =
+                    read(channel, LENGTH_BYTES, headerBytes, source, local).toArray(ValueLayout.JAVA_BYTE);
+            return parse(owner, text, source, size, null, channel);
+        }
+    }
+
+    private static long headerBytes(long announced, long size, String source) throws ModelFormatException {
+        if (announced < 2 || announced > size - LENGTH_BYTES || announced > Safetensors.MAX_HEADER_BYTES) {
             throw new ModelFormatException(
                     source,
-                    "announces a header of " + Long.toUnsignedString(headerBytes) + " bytes in a file of "
-                            + bytes.byteSize(),
+                    "announces a header of " + Long.toUnsignedString(announced) + " bytes in a file of " + size,
                     "this is no safetensors file, or it was cut off; fetch it again");
         }
-        byte[] text = bytes.asSlice(LENGTH_BYTES, headerBytes).toArray(ValueLayout.JAVA_BYTE);
+        return announced;
+    }
+
+    /// @param size of the file
+    private static SafetensorsFile parse(
+            Arena owner,
+            byte[] text,
+            String source,
+            long size,
+            @Nullable MemorySegment buffer,
+            @Nullable FileChannel channel)
+            throws ModelFormatException {
         if (text[0] != '{') {
             throw new ModelFormatException(source, "has a header that does not start with {", REMEDY);
         }
         Json header = Json.parse(text, source);
-        MemorySegment buffer = bytes.asSlice(LENGTH_BYTES + headerBytes);
+        long bufferBytes = size - LENGTH_BYTES - text.length;
         Map<String, String> metadata = new LinkedHashMap<>();
         List<Extent> extents = new ArrayList<>();
         for (String name : header.keys()) {
@@ -134,16 +198,13 @@ public final class SafetensorsFile implements AutoCloseable {
                     metadata.put(key, entry.get(key).string());
                 }
             } else {
-                extents.add(readExtent(name, entry, buffer.byteSize()));
+                extents.add(readExtent(name, entry, bufferBytes));
             }
         }
-        checkCoverage(extents, buffer.byteSize(), source);
-        Map<String, TensorEntry> tensors = new LinkedHashMap<>();
-        for (Extent extent : extents) {
-            MemorySegment data = buffer.asSlice(extent.begin, extent.end - extent.begin);
-            tensors.put(extent.name, new TensorEntry(extent.name, extent.dtype, extent.shape, data));
-        }
-        return new SafetensorsFile(owner, source, tensors, metadata);
+        checkCoverage(extents, bufferBytes, source);
+        Map<String, Extent> byName = new LinkedHashMap<>();
+        extents.forEach(extent -> byName.put(extent.name, extent));
+        return new SafetensorsFile(owner, source, byName, metadata, buffer, channel, LENGTH_BYTES + text.length);
     }
 
     private record Extent(String name, String dtype, long[] shape, long begin, long end) {}
@@ -215,23 +276,71 @@ public final class SafetensorsFile implements AutoCloseable {
 
     /// The tensors' names, in the order of the header.
     public Set<String> names() {
-        return tensors.keySet();
+        return extents.keySet();
     }
 
-    /// The tensor of this name.
-    ///
-    /// @throws ModelFormatException if there is none
-    public TensorEntry tensor(String name) throws ModelFormatException {
-        TensorEntry entry = tensors.get(name);
-        if (entry == null) {
-            throw missing(source, name, tensors.size());
+    private Extent extent(String name) throws ModelFormatException {
+        Extent extent = extents.get(name);
+        if (extent == null) {
+            throw missing(source, name, extents.size());
         }
-        return entry;
+        return extent;
     }
 
-    /// The tensor of this name, if there is one.
-    public Optional<TensorEntry> find(String name) {
-        return Optional.ofNullable(tensors.get(name));
+    /// What the header says of a tensor; its bytes are not touched.
+    ///
+    /// @throws ModelFormatException if there is none of this name
+    public Header header(String name) throws ModelFormatException {
+        Extent extent = extent(name);
+        return new Header(name, extent.dtype, extent.shape, extent.end - extent.begin);
+    }
+
+    /// The tensor of this name. Where the file is not mapped it is read, and kept until the file is closed.
+    ///
+    /// @throws ModelFormatException if there is none, or the file has become shorter
+    public TensorEntry tensor(String name) throws ModelFormatException {
+        TensorEntry copy = copies.get(name);
+        if (copy == null) {
+            copy = read(name, owner);
+            if (buffer == null) {
+                copies.put(name, copy);
+            }
+        }
+        return copy;
+    }
+
+    /// The tensor of this name, read anew where the file is not mapped.
+    ///
+    /// @param arena owns the bytes that are read
+    /// @throws ModelFormatException if there is none, or the file has become shorter
+    public TensorEntry read(String name, Arena arena) throws ModelFormatException {
+        Extent extent = extent(name);
+        long bytes = extent.end - extent.begin;
+        MemorySegment data;
+        if (buffer != null) {
+            data = buffer.asSlice(extent.begin, bytes);
+        } else {
+            try {
+                data = read(Objects.requireNonNull(channel), dataStart + extent.begin, bytes, source, arena);
+            } catch (ModelFormatException e) {
+                throw e;
+            } catch (IOException e) {
+                throw new ModelFormatException(source, "cannot be read: " + e.getMessage(), "check the disk", e);
+            }
+        }
+        return new TensorEntry(name, extent.dtype, extent.shape, data);
+    }
+
+    /// Whether there is a tensor of this name.
+    public boolean has(String name) {
+        return extents.containsKey(name);
+    }
+
+    /// The tensor of this name, if there is one; read as by [#tensor].
+    ///
+    /// @throws ModelFormatException if the file has become shorter
+    public Optional<TensorEntry> find(String name) throws ModelFormatException {
+        return extents.containsKey(name) ? Optional.of(tensor(name)) : Optional.empty();
     }
 
     /// The free text that the writer attached.
@@ -254,6 +363,14 @@ public final class SafetensorsFile implements AutoCloseable {
     public void close() {
         if (owner != Arena.global() && owner.scope().isAlive()) {
             owner.close();
+        }
+        if (channel != null) {
+            try {
+                channel.close();
+            } catch (IOException e) {
+                System.getLogger(SafetensorsFile.class.getName())
+                        .log(System.Logger.Level.DEBUG, "{0} cannot be closed: {1}", source, e.getMessage());
+            }
         }
     }
 }

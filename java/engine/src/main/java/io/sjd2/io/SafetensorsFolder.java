@@ -1,6 +1,7 @@
 package io.sjd2.io;
 
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Collections;
@@ -22,9 +23,9 @@ public final class SafetensorsFolder implements AutoCloseable {
 
     private final Path folder;
     private final Map<String, SafetensorsFile> files;
-    private final Map<String, TensorEntry> tensors;
+    private final Map<String, SafetensorsFile> tensors;
 
-    private SafetensorsFolder(Path folder, Map<String, SafetensorsFile> files, Map<String, TensorEntry> tensors) {
+    private SafetensorsFolder(Path folder, Map<String, SafetensorsFile> files, Map<String, SafetensorsFile> tensors) {
         this.folder = folder;
         this.files = files;
         this.tensors = Collections.unmodifiableMap(tensors);
@@ -46,14 +47,14 @@ public final class SafetensorsFolder implements AutoCloseable {
     public static SafetensorsFolder open(Path folder, boolean map) throws IOException {
         Map<String, SafetensorsFile> files = new LinkedHashMap<>();
         try {
-            Map<String, TensorEntry> tensors = new LinkedHashMap<>();
+            Map<String, SafetensorsFile> tensors = new LinkedHashMap<>();
             Path single = folder.resolve(SINGLE_FILE);
             Path index = folder.resolve(INDEX_FILE);
             if (Files.exists(single)) {
                 SafetensorsFile file = SafetensorsFile.open(single, map);
                 files.put(SINGLE_FILE, file);
                 for (String name : file.names()) {
-                    tensors.put(name, file.tensor(name));
+                    tensors.put(name, file);
                 }
             } else if (Files.exists(index)) {
                 openShards(folder, Json.read(index).get("weight_map"), map, files, tensors);
@@ -77,7 +78,7 @@ public final class SafetensorsFolder implements AutoCloseable {
             Json weightMap,
             boolean map,
             Map<String, SafetensorsFile> files,
-            Map<String, TensorEntry> tensors)
+            Map<String, SafetensorsFile> tensors)
             throws IOException {
         for (String name : weightMap.keys()) {
             Json shard = weightMap.get(name);
@@ -91,7 +92,9 @@ public final class SafetensorsFolder implements AutoCloseable {
                 file = SafetensorsFile.open(folder.resolve(fileName), map);
                 files.put(fileName, file);
             }
-            tensors.put(name, file.tensor(name));
+            // A name that the shard does not have is an error now, not when the tensor is needed.
+            file.header(name);
+            tensors.put(name, file);
         }
     }
 
@@ -111,16 +114,41 @@ public final class SafetensorsFolder implements AutoCloseable {
     ///
     /// @throws ModelFormatException if there is none
     public TensorEntry tensor(String name) throws ModelFormatException {
-        TensorEntry entry = tensors.get(name);
-        if (entry == null) {
+        return file(name).tensor(name);
+    }
+
+    /// The tensor of this name, as [SafetensorsFile#read].
+    ///
+    /// @throws ModelFormatException if there is none
+    public TensorEntry read(String name, Arena arena) throws ModelFormatException {
+        return file(name).read(name, arena);
+    }
+
+    /// What a header says of a tensor; its bytes are not touched.
+    ///
+    /// @throws ModelFormatException if there is none
+    public SafetensorsFile.Header header(String name) throws ModelFormatException {
+        return file(name).header(name);
+    }
+
+    private SafetensorsFile file(String name) throws ModelFormatException {
+        SafetensorsFile file = tensors.get(name);
+        if (file == null) {
             throw SafetensorsFile.missing(folder.toString(), name, tensors.size());
         }
-        return entry;
+        return file;
+    }
+
+    /// Whether there is a tensor of this name.
+    public boolean has(String name) {
+        return tensors.containsKey(name);
     }
 
     /// The tensor of this name, if there is one.
-    public Optional<TensorEntry> find(String name) {
-        return Optional.ofNullable(tensors.get(name));
+    ///
+    /// @throws ModelFormatException as [SafetensorsFile#find]
+    public Optional<TensorEntry> find(String name) throws ModelFormatException {
+        return has(name) ? Optional.of(tensor(name)) : Optional.empty();
     }
 
     /// The metadata of all files together; of a key that several have, the first file's.

@@ -1,13 +1,15 @@
 package io.sjd2.model;
 
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.SafetensorsFolder;
 import io.sjd2.io.TensorEntry;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
 
-/// Weights of a folder's safetensors files, mapped: bytes are read when they are touched, and their pages given back.
+/// Weights of a folder's safetensors files. Mapped, bytes are read when they are touched, and their pages given back;
+/// not mapped, each tensor is read into memory that goes with its arena.
 final class SafetensorsSource implements TensorSource {
     private final Path folder;
     private final SafetensorsFolder files;
@@ -28,17 +30,18 @@ final class SafetensorsSource implements TensorSource {
 
     @Override
     public boolean has(String name) {
-        return files.find(name).isPresent();
+        return files.has(name);
     }
 
     @Override
     public Info info(String name) throws ModelFormatException {
-        return Info.of(files.tensor(name));
+        SafetensorsFile.Header header = files.header(name);
+        return new Info(name, header.dtype(), header.shape(), header.bytes());
     }
 
     @Override
     public TensorEntry read(String name, Arena arena) throws ModelFormatException {
-        return files.tensor(name);
+        return files.read(name, arena);
     }
 
     @Override

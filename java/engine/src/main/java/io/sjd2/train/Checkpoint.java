@@ -53,7 +53,7 @@ final class Checkpoint {
             copy(f, "first", optimizer.first());
             copy(f, "second", optimizer.second());
             if (optimizer.average().elements() > 0) {
-                copy(f, f.find("average").isPresent() ? "average" : "values", optimizer.average());
+                copy(f, f.has("average") ? "average" : "values", optimizer.average());
             }
             String step = f.metadata().getOrDefault("step", "");
             try {

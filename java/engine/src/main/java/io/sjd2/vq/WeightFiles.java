@@ -122,13 +122,13 @@ final class WeightFiles implements WeightSource, AutoCloseable {
 
     @Override
     public boolean has(String name) {
-        return safetensors != null ? safetensors.find(name).isPresent() : names.containsKey(name);
+        return safetensors != null ? safetensors.has(name) : names.containsKey(name);
     }
 
     @Override
     public TensorEntry read(String name, Arena arena) throws IOException {
         if (safetensors != null) {
-            return safetensors.tensor(name);
+            return safetensors.read(name, arena);
         }
         PytorchFile file = names.get(name);
         if (file == null) {

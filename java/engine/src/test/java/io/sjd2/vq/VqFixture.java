@@ -98,7 +98,7 @@ final class VqFixture implements AutoCloseable {
     }
 
     boolean has(String tensor) {
-        return goldens.find(tensor).isPresent();
+        return goldens.has(tensor);
     }
 
     float[] floats(String tensor) throws IOException {
