@@ -19,20 +19,17 @@ import io.sjd2.model.ModelFiles;
 import io.sjd2.model.NoiseAdapter;
 import io.sjd2.model.Prompt;
 import io.sjd2.model.Scorer;
-import io.sjd2.model.SyntheticModel;
 import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerConfig;
 import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.model.TransformerForward;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.RgbImage;
-import io.sjd2.tokenizer.Tokenizer;
 import io.sjd2.vq.ImageCodec;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.VqListener;
 import io.sjd2.vq.VqTokenizer;
 import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -87,7 +84,7 @@ public final class Engine implements AutoCloseable {
     /// @throws KernelException if the backend cannot be opened, or has too little memory
     public static Engine open(Path folder, EngineOptions options) throws IOException {
         ModelDescription description = ModelDescription.read(folder);
-        PromptFrame frame = frame(folder, description);
+        PromptFrame frame = PromptFrame.of(folder, description);
         Backend backend = Backends.open(options.backend(), options.threads());
         ImageCodec pictures = null;
         Transformer model = null;
@@ -128,23 +125,6 @@ public final class Engine implements AutoCloseable {
             throw new ModelFormatException(
                     folder.toString(), e.getMessage(), "model and image tokeniser belong to different models", e);
         }
-    }
-
-    private static PromptFrame frame(Path folder, ModelDescription description) throws IOException {
-        if (description.condition() != null) {
-            return new PromptFrame(description, null, folder.toString());
-        }
-        SyntheticModel synthetic = SyntheticModel.of(folder);
-        String made = synthetic == null ? null : synthetic.tokenizer();
-        if (made != null) {
-            return new PromptFrame(description, Tokenizer.parse(made, folder.toString()), folder.toString());
-        }
-        Path file = ModelDescription.tokenizerFile(folder);
-        if (!Files.exists(file)) {
-            throw new ModelFormatException(
-                    folder.toString(), "holds no tokenizer.json", "the model's folder must contain its text tokeniser");
-        }
-        return new PromptFrame(description, Tokenizer.load(file), file.toString());
     }
 
     /// What a model is and what a pass of it costs, by its configuration and the headers of its files: its language

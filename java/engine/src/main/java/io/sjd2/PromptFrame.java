@@ -6,8 +6,12 @@ import io.sjd2.model.Conditions;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.Prompt;
 import io.sjd2.model.PromptFormat;
+import io.sjd2.model.SyntheticModel;
 import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.tokenizer.Tokenizer;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -39,6 +43,27 @@ final class PromptFrame {
         this.description = description;
         this.tokenizer = tokenizer;
         this.known = new LinkedHashSet<>(description.captionWords());
+    }
+
+    /// The frame of a model.
+    ///
+    /// @param folder  of the model, or the name of a made-up one
+    /// @throws ModelFormatException if it takes text and has no text tokeniser
+    static PromptFrame of(Path folder, ModelDescription description) throws IOException {
+        if (description.condition() != null) {
+            return new PromptFrame(description, null, folder.toString());
+        }
+        SyntheticModel synthetic = SyntheticModel.of(folder);
+        String made = synthetic == null ? null : synthetic.tokenizer();
+        if (made != null) {
+            return new PromptFrame(description, Tokenizer.parse(made, folder.toString()), folder.toString());
+        }
+        Path file = ModelDescription.tokenizerFile(folder);
+        if (!Files.exists(file)) {
+            throw new ModelFormatException(
+                    folder.toString(), "holds no tokenizer.json", "the model's folder must contain its text tokeniser");
+        }
+        return new PromptFrame(description, Tokenizer.load(file), file.toString());
     }
 
     /// The two sequences of a picture.
@@ -192,12 +217,21 @@ final class PromptFrame {
         };
     }
 
+    /// Token ids of the sequence that a whole prompt is compared with.
+    ///
+    /// @param request  says the negative prompt, if any
+    int[] unconditionalOf(int[] conditional, GenerationRequest request, Grid grid) {
+        PromptFormat format = description.prompt();
+        boolean pads = format != null && format.unconditional() == PromptFormat.Unconditional.PADDED;
+        return pads && request.negative() == null ? padded(format, conditional) : unconditional(request, grid);
+    }
+
     private int[] padded(PromptFormat format, int[] conditional) {
         int pad = tokenizer().idOf(format.pad());
         if (pad < 0) {
-            throw new IllegalArgumentException(
-                    "the tokeniser has no token " + format.pad()
-                            + ", which stands for the prompt in the sequence without it; use guidance 1 or give a negative prompt");
+            throw new IllegalArgumentException("the tokeniser has no token " + format.pad()
+                    + ", which stands for the prompt in the sequence without it; use guidance 1 or give a"
+                    + " negative prompt");
         }
         int[] ids = conditional.clone();
         if (ids.length > 2) {

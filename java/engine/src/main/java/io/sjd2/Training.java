@@ -49,6 +49,7 @@ import org.jspecify.annotations.Nullable;
 /// A run that was stopped, by the listener or by a kill, goes on from its checkpoint when it is started again with the
 /// same arguments, and ends with the same weights as one that was never stopped.
 public final class Training {
+    private static final String OWN = "sjd2";
     private static final String TOKENIZER = "tokenizer.json";
     /// Generation settings that fine-tuning makes obsolete.
     private static final List<String> OF_ONE_DECODER = List.of("decoder", "tokens_per_pass");
@@ -99,6 +100,7 @@ public final class Training {
     /// @param noisyShare         share of sequences that carry noise; fine-tuning only
     /// @param checkpoint         file that a stopped run goes on from, or null for none
     /// @param checkpointInterval steps between checkpoints
+    /// @param codes              file of image codes to fine-tune a published model on, or null; see docs/training.md
     /// @param data               folder of pictures with captions to train on, or null for the built-in scenes
     /// @param scenes             how many scenes to train on
     /// @param backend            as in {@link EngineOptions}
@@ -119,6 +121,7 @@ public final class Training {
             @Nullable Double noisyShare,
             @Nullable Path checkpoint,
             @Nullable Long checkpointInterval,
+            @Nullable Path codes,
             @Nullable Path data,
             int scenes,
             String backend,
@@ -127,7 +130,17 @@ public final class Training {
 
         /// @throws IllegalArgumentException naming the setting that is out of range
         private TrainOptions options(Objective objective) {
-            TrainOptions d = TrainOptions.defaults(objective);
+            return options(TrainOptions.defaults(objective));
+        }
+
+        /// For published models.
+        ///
+        /// @throws IllegalArgumentException naming the setting that is out of range
+        TrainOptions publishedOptions() {
+            return options(TrainOptions.published());
+        }
+
+        private TrainOptions options(TrainOptions d) {
             long all = or(steps, d.steps());
             // A short run keeps the shape of a long one.
             long warmup = or(warmupSteps, Math.min(d.warmupSteps(), all / 10));
@@ -150,7 +163,7 @@ public final class Training {
                     .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
                     .withThinning(thinning == null ? d.thinning() : thinning)
                     .withNoise(noise(d.noise()));
-            if (data == null && scenes < options.batch()) {
+            if (data == null && codes == null && scenes < options.batch()) {
                 throw new IllegalArgumentException(
                         "scenes is " + scenes + ", expected at least one batch, " + options.batch());
             }
@@ -272,15 +285,24 @@ public final class Training {
         return new Job(run, options, shape, vocabulary, images, words, json, text, pictures, out, listener).run(null);
     }
 
-    /// Fine-tunes a model of ours for the `sjd2` decoders.
+    /// Fine-tunes a model for the `sjd2` decoders: one of ours, or of a published family.
     ///
     /// @param model folder to start from
     /// @param out   folder that the tuned model is written to; may be the same
     /// @throws ModelFormatException if `model` is damaged, or not of the kind that this trains
+    /// @throws IllegalStateException if the machine has not the memory that this takes, saying how much
     /// @throws CancellationException if the listener ends the run; the checkpoint holds what was reached
     public static Result finetune(Path model, Run run, Path out, Listener listener) throws IOException {
+        // Settings before files: a wrong one is found without reading anything.
         TrainOptions options = run.options(Objective.SJD2_FINETUNE);
         ModelDescription description = ModelDescription.read(model);
+        if (!description.family().equals(OWN)) {
+            return FamilyFinetuning.finetune(model, description, run, out, listener);
+        }
+        if (run.codes() != null) {
+            throw new IllegalArgumentException(
+                    "codes is " + run.codes() + ", expected none: " + model + " learns from scenes or pictures");
+        }
         TransformerConfig c = description.transformer();
         PatchTokenizer images = patches(model.resolve(ImageTokenizers.FOLDER));
         String json = Files.readString(model.resolve(TOKENIZER));
@@ -417,8 +439,6 @@ public final class Training {
 
         private Result run(@Nullable Path from, TrainingData data, TrainingData heldOut) throws IOException {
             long start = System.nanoTime();
-            TrainListener.Progress[] last = new TrainListener.Progress[1];
-            boolean[] stopped = new boolean[1];
             TrainingMemory need = TrainingMemory.of(shape, options);
             listener.note("training needs " + need);
             need.require(TrainingMemory.available());
@@ -431,52 +451,63 @@ public final class Training {
                 } else {
                     trainer.initialise(images);
                 }
-                trainer.run(progress -> {
-                    last[0] = progress;
-                    listener.step(new Progress(
-                            progress.step(),
-                            progress.steps(),
-                            progress.loss(),
-                            progress.imagesPerSecond(),
-                            progress.secondsLeft()));
-                    stopped[0] = listener.cancelled() && progress.step() < progress.steps();
-                    return !stopped[0];
-                });
-                if (stopped[0]) {
-                    throw new CancellationException("stopped after step " + trainer.step());
-                }
+                TrainListener.Progress last = steps(trainer, listener);
                 listener.note("writing " + out);
                 if (from != null) {
-                    copySettings(from);
+                    copySettings(from, out);
                 }
                 ModelExport.write(trainer, run.average(), words, tokenizerJson, images, out);
                 return new Result(
                         trainer.step(),
-                        last[0] == null ? Double.NaN : last[0].loss(),
+                        last == null ? Double.NaN : last.loss(),
                         heldOut.size() == 0
                                 ? Double.NaN
                                 : trainer.evaluate(heldOut, (int) Math.min(HELD_OUT, heldOut.size()), run.average()),
-                        last[0] == null ? 0 : last[0].imagesPerSecond(),
+                        last == null ? 0 : last.imagesPerSecond(),
                         (System.nanoTime() - start) * 1e-9,
                         out);
             }
         }
+    }
 
-        /// A tuned model draws with the settings of the one it was made of, but for the decoder and what that measured.
-        private void copySettings(Path from) throws IOException {
-            Path settings = from.resolve(ModelExport.GENERATION_FILE);
-            Path copy = out.resolve(ModelExport.GENERATION_FILE);
-            if (Files.exists(settings) && !Files.exists(copy)) {
-                Map<String, Object> kept = new LinkedHashMap<>();
-                Json all = Json.read(settings);
-                for (String key : all.keys()) {
-                    if (!OF_ONE_DECODER.contains(key)) {
-                        kept.put(key, all.get(key));
-                    }
+    /// Trains until the end.
+    ///
+    /// @return the last step's progress, or null if there was none left to do
+    /// @throws CancellationException if the listener ends the run
+    static TrainListener.@Nullable Progress steps(Trainer trainer, Listener listener) throws IOException {
+        TrainListener.Progress[] last = new TrainListener.Progress[1];
+        boolean[] stopped = new boolean[1];
+        trainer.run(progress -> {
+            last[0] = progress;
+            listener.step(new Progress(
+                    progress.step(),
+                    progress.steps(),
+                    progress.loss(),
+                    progress.imagesPerSecond(),
+                    progress.secondsLeft()));
+            stopped[0] = listener.cancelled() && progress.step() < progress.steps();
+            return !stopped[0];
+        });
+        if (stopped[0]) {
+            throw new CancellationException("stopped after step " + trainer.step());
+        }
+        return last[0];
+    }
+
+    /// A tuned model draws with the settings of the one it was made of, but for the decoder and what that measured.
+    static void copySettings(Path from, Path out) throws IOException {
+        Path settings = from.resolve(ModelExport.GENERATION_FILE);
+        Path copy = out.resolve(ModelExport.GENERATION_FILE);
+        if (Files.exists(settings) && !Files.exists(copy)) {
+            Map<String, Object> kept = new LinkedHashMap<>();
+            Json all = Json.read(settings);
+            for (String key : all.keys()) {
+                if (!OF_ONE_DECODER.contains(key)) {
+                    kept.put(key, all.get(key));
                 }
-                Files.createDirectories(out);
-                AtomicFiles.write(copy, Json.prettyText(kept));
             }
+            Files.createDirectories(out);
+            AtomicFiles.write(copy, Json.prettyText(kept));
         }
     }
 }

@@ -16,12 +16,16 @@ import picocli.CommandLine.Option;
         header = "Fine-tune a model so that the sjd2 decoders can start from noise.",
         description = {
             "",
-            "Next-clean-token prediction: segments of image tokens get noise in embedding space, the targets stay clean."
-                    + " The folder written holds the tuned weights, sjd2.json and sjd2.safetensors. A stopped run goes on"
-                    + " as with train.",
+            "Next-clean-token prediction: segments of image tokens get noise in embedding space, the targets stay"
+                + " clean. The folder written holds the tuned weights, sjd2.json and sjd2.safetensors. A stopped run"
+                + " goes on as with train.",
+            "Models of published families (Chameleon and Lumina-mGPT, Emu3, Janus, LlamaGen) need --data or --codes;"
+                + " what is written is their checkpoint with tuned weights. For them --optimizer is adamw, --lr 2e-5,"
+                + " --ema 0, --batch 8 and --micro-batch 1 unless stated.",
             "",
-            "Example:",
+            "Examples:",
             "  sjd2 finetune --model runs/mine --out runs/mine-sjd2 --steps 1000",
+            "  sjd2 finetune --model Janus-Pro-1B --data pictures --out Janus-Pro-1B-sjd2",
             ""
         })
 final class FinetuneCommand implements Callable<Integer> {
@@ -37,6 +41,16 @@ final class FinetuneCommand implements Callable<Integer> {
             paramLabel = "SHARE",
             description = "Share of sequences that carry noise, 0 to 1. Default: 0.85.")
     private @Nullable Double noisyShare;
+
+    @Option(
+            names = "--codes",
+            paramLabel = "FILE",
+            description =
+                    "Fine-tune a published model on codes instead of pictures: safetensors with codes I32 [N, h, w],"
+                        + " and prompts as the metadata \"prompts\" (a JSON list of texts) or as input_ids I32 [N, T]"
+                        + " (Janus: text_ids) with attention_mask; LlamaGen: labels I32 [N], or caption F32 [N, T,"
+                        + " width] with mask. Without prompts: pictures of anything.")
+    private @Nullable Path codes;
 
     @Mixin
     private TrainingOptions training = new TrainingOptions();
@@ -58,7 +72,7 @@ final class FinetuneCommand implements Callable<Integer> {
     public Integer call() throws IOException {
         Training.Result result;
         try (TrainingOptions.Watch watch = new TrainingOptions.Watch(console)) {
-            result = Training.finetune(model, training.run(noisyShare), training.out(), watch);
+            result = Training.finetune(model, training.run(noisyShare, codes), training.out(), watch);
         }
         if (json) {
             console.out().print(Reports.json(result.toJson()));

@@ -16,8 +16,8 @@ import picocli.CommandLine.Option;
         header = "Train a small model from nothing.",
         description = {
             "",
-            "A run that was stopped or killed goes on from its last checkpoint when the same command is given again, and"
-                    + " ends with the same weights, bit for bit, as one that was never stopped.",
+            "A run that was stopped or killed goes on from its last checkpoint when the same command is given again,"
+                    + " and ends with the same weights, bit for bit, as one that was never stopped.",
             "",
             "Examples:",
             "  sjd2 train --out runs/mine --steps 3000",
@@ -88,7 +88,7 @@ final class TrainCommand implements Callable<Integer> {
         Training.Size size = new Training.Size(hidden, intermediate, layers, heads, positions);
         Training.Result result;
         try (TrainingOptions.Watch watch = new TrainingOptions.Watch(console)) {
-            result = Training.train(size, training.run(null), tokenizer, training.out(), watch);
+            result = Training.train(size, training.run(null, null), tokenizer, training.out(), watch);
         }
         if (json) {
             console.out().print(Reports.json(result.toJson()));

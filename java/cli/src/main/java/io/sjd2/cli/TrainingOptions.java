@@ -19,7 +19,8 @@ final class TrainingOptions {
             names = "--data",
             paramLabel = "DIR",
             description =
-                    "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the built-in scenes.")
+                    "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the"
+                            + " built-in scenes.")
     private @Nullable Path data;
 
     @Option(
@@ -63,7 +64,8 @@ final class TrainingOptions {
             names = "--decay",
             paramLabel = "N",
             description =
-                    "The last steps, over which the rate falls to 0. Default: 500 for train, 300 for finetune, half at most.")
+                    "The last steps, over which the rate falls to 0. Default: 500 for train, 300 for finetune, half at"
+                            + " most.")
     private @Nullable Long decay;
 
     @Option(names = "--optimizer", paramLabel = "NAME", description = "For the matrices: muon or adamw. Default: muon.")
@@ -78,8 +80,8 @@ final class TrainingOptions {
     @Option(
             names = "--thin",
             paramLabel = "F",
-            description =
-                    "Learn less from image codes more frequent than F, until the rate falls: paper drowns what is drawn on it. 0 is off. Default: 0.")
+            description = "Learn less from image codes more frequent than F, until the rate falls: paper drowns what is"
+                    + " drawn on it. 0 is off. Default: 0.")
     private @Nullable Double thinning;
 
     @Option(names = "--dtype", paramLabel = "TYPE", description = "Of matrix products: bf16 or f32. Default: bf16.")
@@ -123,7 +125,8 @@ final class TrainingOptions {
     }
 
     /// @param noisyShare for fine-tuning
-    Training.Run run(@Nullable Double noisyShare) {
+    /// @param codes      for fine-tuning
+    Training.Run run(@Nullable Double noisyShare, @Nullable Path codes) {
         return new Training.Run(
                 seed,
                 steps,
@@ -139,6 +142,7 @@ final class TrainingOptions {
                 noisyShare,
                 checkpoint(),
                 interval,
+                codes,
                 data,
                 scenes,
                 backend,

@@ -27,12 +27,19 @@ public record ModelFiles(
         if (synthetic != null) {
             return synthetic.files();
         }
-        boolean safetensors = Files.exists(folder.resolve(SafetensorsFolder.SINGLE_FILE))
-                || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
-        List<Path> others = safetensors ? List.of() : PytorchSource.find(folder);
+        List<Path> others = pytorchFiles(folder);
         TensorSource tensors =
                 others.isEmpty() ? SafetensorsSource.open(folder, map) : PytorchSource.open(folder, others, map);
         return new ModelFiles(description, tensors, folder);
+    }
+
+    /// The files that PyTorch saved in a folder which has no safetensors; empty where it has.
+    ///
+    /// @throws io.sjd2.io.ModelFormatException if several files could be meant
+    public static List<Path> pytorchFiles(Path folder) throws IOException {
+        boolean safetensors = Files.exists(folder.resolve(SafetensorsFolder.SINGLE_FILE))
+                || Files.exists(folder.resolve(SafetensorsFolder.INDEX_FILE));
+        return safetensors ? List.of() : PytorchSource.find(folder);
     }
 
     @Override

@@ -86,6 +86,17 @@ public final class Transformer implements AutoCloseable {
         }
     }
 
+    /// The part of a model that turns captions or classes into prompts, without the rest.
+    ///
+    /// @param owner  of its memory
+    /// @return null where the model takes text
+    public static @Nullable Conditions loadConditions(Backend backend, ModelFiles files, Arena owner)
+            throws IOException {
+        Loader loader = new Loader(backend, owner, files, DType.F32, Heads.CODES, LoadListener.NONE);
+        loader.checkConditions();
+        return loader.conditions();
+    }
+
     /// What the next-clean-token fine-tuning added to a model, or null.
     ///
     /// @throws ModelFormatException if its files do not fit the model

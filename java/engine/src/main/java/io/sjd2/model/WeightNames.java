@@ -35,11 +35,11 @@ public record WeightNames(
 
     /// A product with a bias: `prefix.weight` `[n_out, n_in]` and `prefix.bias` `[n_out]`.
     public record Affine(String prefix) {
-        String weight() {
+        public String weight() {
             return prefix + ".weight";
         }
 
-        String bias() {
+        public String bias() {
             return prefix + ".bias";
         }
     }
@@ -62,7 +62,7 @@ public record WeightNames(
             Affine headHidden,
             Affine head) {
         /// The aligner's layers that there are, in order.
-        List<Affine> aligner(Predicate<String> exists) {
+        public List<Affine> aligner(Predicate<String> exists) {
             List<Affine> layers = new ArrayList<>(List.of(alignFirst));
             for (int n = nextStart; exists.test(new Affine(at(alignNext, n)).weight()); n += nextStep) {
                 layers.add(new Affine(at(alignNext, n)));

@@ -1,5 +1,6 @@
 package io.sjd2.train;
 
+import io.sjd2.model.Prompt;
 import org.jspecify.annotations.Nullable;
 
 /// Turns examples into batches: which example, with or without caption, which tokens noisy and how much.
@@ -14,6 +15,7 @@ final class BatchMaker {
     private final TrainOptions options;
     private final TrainingData data;
     private final Vocabulary vocabulary;
+    private final int maxPositions;
     private final int maxCaption;
     /// Probability that a code as target gives a loss, while losses are thinned.
     private double @Nullable [] keep;
@@ -23,6 +25,11 @@ final class BatchMaker {
         this.options = options;
         this.data = data;
         this.vocabulary = vocabulary;
+        this.maxPositions = maxPositions;
+        if (vocabulary.picture() != null) {
+            maxCaption = 0;
+            return;
+        }
         this.maxCaption = maxPositions - vocabulary.cells() - 1;
         if (maxCaption < 1) {
             throw new IllegalArgumentException("a network of " + maxPositions
@@ -32,7 +39,7 @@ final class BatchMaker {
 
     /// Rows of the largest sequence.
     int maxRows() {
-        return maxCaption + 1 + vocabulary.cells();
+        return vocabulary.picture() == null ? maxCaption + 1 + vocabulary.cells() : maxPositions;
     }
 
     /// Sequences `[first, first + count)` of a step.
@@ -65,6 +72,50 @@ final class BatchMaker {
             throw new IllegalArgumentException(
                     "an image has " + codes.length + " codes, expected " + vocabulary.cells());
         }
+        addPrompt(batch, example, withCaption);
+        int first = batch.rows();
+        int length = vocabulary.length();
+        for (int p = 0, t = 0; p < length; p++) {
+            int token = vocabulary.structural(p);
+            boolean code = token < 0;
+            if (code) {
+                if (thinning == null || thinning.uniform() < keep()[codes[t]]) {
+                    batch.addTarget(codes[t]);
+                }
+                batch.setTargetPosition(t / vocabulary.gridWidth(), t % vocabulary.gridWidth());
+                token = vocabulary.token(codes[t++]);
+            }
+            if (p + 1 < length) {
+                if (code && vocabulary.apart()) {
+                    batch.addCode(token);
+                } else {
+                    batch.addInput(token);
+                }
+            }
+        }
+        return first;
+    }
+
+    private void addPrompt(SequenceBatch batch, TrainingData.Example example, boolean withCaption) {
+        TrainingData.Prompts prompts = example.prompts();
+        if (prompts != null) {
+            Prompt prompt = withCaption ? prompts.conditional() : prompts.unconditional();
+            batch.beginSequence(prompt.position());
+            switch (prompt) {
+                case Prompt.Tokens tokens -> {
+                    for (int id : tokens.ids()) {
+                        batch.addInput(id);
+                    }
+                }
+                case Prompt.Embeddings rows -> {
+                    int width = rows.values().length / rows.length();
+                    for (int r = 0; r < rows.length(); r++) {
+                        batch.addCondition(rows.values(), r * width);
+                    }
+                }
+            }
+            return;
+        }
         batch.beginSequence();
         batch.addInput(vocabulary.bosToken());
         if (withCaption) {
@@ -73,17 +124,7 @@ final class BatchMaker {
                 batch.addInput(caption[i]);
             }
         }
-        int row = batch.addInput(vocabulary.imageBeginToken());
-        for (int t = 0; t < codes.length; t++) {
-            if (thinning == null || thinning.uniform() < keep()[codes[t]]) {
-                batch.addTarget(codes[t]);
-            }
-            batch.setTargetPosition(t / vocabulary.gridWidth(), t % vocabulary.gridWidth());
-            if (t + 1 < codes.length) {
-                batch.addInput(vocabulary.firstImageToken() + codes[t]);
-            }
-        }
-        return row + 1;
+        batch.addInput(vocabulary.imageBeginToken());
     }
 
     /// Frequent codes are thinned as frequent words are in word2vec (Mikolov et al., 2013, section 2.3).
@@ -135,7 +176,7 @@ final class BatchMaker {
         if (random.uniform() >= noise.noisyShare()) {
             return;
         }
-        int length = vocabulary.cells() - 1;
+        int length = vocabulary.length() - 1;
         boolean noisy = random.uniform() < 0.5;
         int at = 0;
         while (at < length) {
@@ -153,6 +194,10 @@ final class BatchMaker {
                         share = Math.min(low, high) + along * Math.abs(high - low);
                     } else {
                         share = random.uniform();
+                    }
+                    if (vocabulary.structural(at + t) >= 0) {
+                        // Decoding fills these in clean.
+                        continue;
                     }
                     double lambda = noise.lambda(share);
                     double alpha = 1 / Math.sqrt(1 + lambda * lambda);

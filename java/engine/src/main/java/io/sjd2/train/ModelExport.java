@@ -110,12 +110,10 @@ public final class ModelExport {
         return g;
     }
 
-    private static void writeAdapter(Trainer trainer, Tensor flat, Path folder) throws IOException {
+    static void writeAdapter(Trainer trainer, Tensor flat, Path folder) throws IOException {
         NetworkShape shape = trainer.shape();
-        Vocabulary vocabulary = trainer.vocabulary();
         Parameters params = trainer.parameters();
-        float[][] norm = EmbeddingStatistics.of(
-                params.view(flat, "model.embed_tokens.weight").rows(vocabulary.firstImageToken(), vocabulary.codes()));
+        float[][] norm = trainer.statistics(flat);
         long hidden = shape.hiddenSize();
         SafetensorsWriter tensors = new SafetensorsWriter()
                 .addF32("sjd2.embedding_mean", new long[] {hidden}, norm[0])

@@ -15,6 +15,8 @@ import org.jspecify.annotations.Nullable;
 /// called.
 /// Confined to one thread. All memory belongs to the arena that was passed.
 final class Network {
+    private static final String EMBEDDING = "model.embed_tokens.weight";
+
     private final TrainingKernels kernels;
     private final NetworkShape shape;
     private final Parameters params;
@@ -26,7 +28,13 @@ final class Network {
     private final Tensor sin;
     private final Tensor frequencies;
     private final Layer[] layers;
-    private final Packed head;
+    private final @Nullable Packed head;
+    /// Of codes that are no tokens.
+    private final @Nullable CodeNetwork codeNetwork;
+    /// Of a head that is rows of the embedding table: which rows, those rows, and their gradient.
+    private final @Nullable Tied tied;
+
+    private record Tied(Tensor rows, Tensor weights, Tensor gradient) {}
 
     private final Tensor[] stream;
     private final Tensor finalNormed;
@@ -37,6 +45,10 @@ final class Network {
     private final Tensor dStream;
     private final Tensor dNormed;
     private final Tensor dNarrow;
+    /// One branch's output or its gradient, where branches are normalised; else empty.
+    private final Tensor dBranch;
+
+    private final Tensor everyRow;
     private final Tensor dQkv;
     private final Tensor dAttention;
     private final Tensor dAct;
@@ -50,6 +62,7 @@ final class Network {
         private final Tensor forward;
         private final Tensor backward;
 
+        /// @param name the first of the matrices; empty for one that is packed from elsewhere
         Packed(Arena arena, String name, long out, long in) {
             this.name = name;
             this.out = out;
@@ -59,7 +72,10 @@ final class Network {
         }
 
         void pack() {
-            Tensor w = params.fused(params.values(), name, out, in);
+            pack(params.fused(params.values(), name, out, in));
+        }
+
+        void pack(Tensor w) {
             kernels.pack(forward, w, true, dtype);
             kernels.pack(backward, w, false, dtype);
         }
@@ -72,6 +88,11 @@ final class Network {
         /// `dx = dy W`.
         void applyBackward(Tensor dx, Tensor dy) {
             kernels.gemmPacked(dx, null, dy, backward, dtype);
+        }
+
+        /// `dx += dy W`.
+        void addBackward(Tensor dx, Tensor dy) {
+            kernels.gemmPacked(dx, dx, dy, backward, dtype);
         }
 
         /// `dW += dy^T x`.
@@ -100,6 +121,10 @@ final class Network {
         private final Tensor middleRstd;
         private final Tensor gateUp;
         private final Tensor act;
+        /// Outputs of attention and MLP where those are normalised, else null.
+        private final @Nullable Tensor attentionOut;
+
+        private final @Nullable Tensor mlpOut;
 
         Layer(Arena arena, int index) {
             int d = shape.hiddenSize();
@@ -109,6 +134,9 @@ final class Network {
             outWeights = new Packed(arena, prefix + "self_attn.o_proj.weight", d, shape.attentionColumns());
             gateUpWeights = new Packed(arena, prefix + "mlp.gate_proj.weight", 2L * inter, d);
             downWeights = new Packed(arena, prefix + "mlp.down_proj.weight", d, inter);
+            boolean post = shape.normsBranches();
+            attentionOut = post ? Parameters.host(arena, DType.F32, maxRows, d) : null;
+            mlpOut = post ? Parameters.host(arena, DType.F32, maxRows, d) : null;
             normed = Parameters.host(arena, dtype, maxRows, d);
             rstd = Parameters.host(arena, DType.F32, maxRows);
             boolean qkNorm = shape.qkNormRows() > 0;
@@ -147,7 +175,11 @@ final class Network {
         void forward(Tensor out, Tensor in, SequenceBatch batch) {
             int m = batch.rows();
             Tensor h = firstRows(normed, m);
-            kernels.rmsNormForward(h, vector(rstd, m), in, weight("input_layernorm.weight"), null, shape.rmsNormEps());
+            if (attentionOut == null) {
+                norm(h, rstd, in, "input_layernorm.weight");
+            } else {
+                round(h, in);
+            }
             Tensor projected = firstRows(qkv, m);
             if (rawQkv != null && qkStats != null) {
                 Tensor raw = firstRows(rawQkv, m);
@@ -169,26 +201,54 @@ final class Network {
             kernels.attentionForward(
                     attended, firstRows(lse, m), projected, batch.offsets(), shape.heads(), shape.kvHeads(), scale());
             Tensor mid = firstRows(middle, m);
-            outWeights.apply(mid, in, attended);
             Tensor h2 = firstRows(middleNormed, m);
-            kernels.rmsNormForward(
-                    h2,
-                    vector(middleRstd, m),
-                    mid,
-                    weight("post_attention_layernorm.weight"),
-                    null,
-                    shape.rmsNormEps());
+            if (attentionOut == null) {
+                outWeights.apply(mid, in, attended);
+                norm(h2, middleRstd, mid, "post_attention_layernorm.weight");
+            } else {
+                outWeights.apply(firstRows(attentionOut, m), null, attended);
+                addNormed(mid, in, attentionOut, rstd, "input_layernorm.weight");
+                round(h2, mid);
+            }
             Tensor gu = firstRows(gateUp, m);
             gateUpWeights.apply(gu, null, h2);
             Tensor a = firstRows(act, m);
             kernels.swigluForward(a, gu);
-            downWeights.apply(out, mid, a);
+            if (mlpOut == null) {
+                downWeights.apply(out, mid, a);
+            } else {
+                downWeights.apply(firstRows(mlpOut, m), null, a);
+                addNormed(out, mid, mlpOut, middleRstd, "post_attention_layernorm.weight");
+            }
+        }
+
+        private void norm(Tensor y, Tensor scales, Tensor x, String name) {
+            kernels.rmsNormForward(y, vector(scales, x.dim(0)), x, weight(name), null, shape.rmsNormEps());
+        }
+
+        /// `y = x + norm(branch)`.
+        private void addNormed(Tensor y, Tensor x, Tensor branch, Tensor scales, String name) {
+            Tensor normed = firstRows(dBranch, x.dim(0));
+            norm(normed, scales, firstRows(branch, x.dim(0)), name);
+            Tensor every = vector(everyRow, x.dim(0));
+            kernels.gatherRows(y, x, every, false);
+            kernels.gatherRows(y, normed, every, true);
+        }
+
+        /// The gradient of a branch in front of its norm, given that behind it.
+        private Tensor beforeNorm(Tensor dy, Tensor branch, Tensor scales, String name) {
+            Tensor d = firstRows(dBranch, dy.dim(0));
+            kernels.fill(d, 0);
+            kernels.rmsNormBackward(
+                    d, grad(name), dy, firstRows(branch, dy.dim(0)), weight(name), vector(scales, dy.dim(0)), null);
+            return d;
         }
 
         /// Replaces the gradient of this block's output in `dx` by that of its input.
         void backward(Tensor dx, Tensor in, SequenceBatch batch) {
             int m = batch.rows();
-            Tensor dy = narrow(dx);
+            Tensor dy =
+                    narrow(mlpOut == null ? dx : beforeNorm(dx, mlpOut, middleRstd, "post_attention_layernorm.weight"));
             Tensor da = firstRows(dAct, m);
             downWeights.applyBackward(da, dy);
             downWeights.accumulate(dy, firstRows(act, m));
@@ -197,16 +257,21 @@ final class Network {
             Tensor h2 = firstRows(middleNormed, m);
             gateUpWeights.accumulate(gu, h2);
             Tensor dh = firstRows(dNormed, m);
-            gateUpWeights.applyBackward(dh, gu);
-            kernels.rmsNormBackward(
-                    dx,
-                    grad("post_attention_layernorm.weight"),
-                    dh,
-                    firstRows(middle, m),
-                    weight("post_attention_layernorm.weight"),
-                    vector(middleRstd, m),
-                    null);
-            dy = narrow(dx);
+            if (attentionOut == null) {
+                gateUpWeights.applyBackward(dh, gu);
+                kernels.rmsNormBackward(
+                        dx,
+                        grad("post_attention_layernorm.weight"),
+                        dh,
+                        firstRows(middle, m),
+                        weight("post_attention_layernorm.weight"),
+                        vector(middleRstd, m),
+                        null);
+                dy = narrow(dx);
+            } else {
+                gateUpWeights.addBackward(dx, gu);
+                dy = narrow(beforeNorm(dx, attentionOut, rstd, "input_layernorm.weight"));
+            }
             Tensor dAtt = firstRows(dAttention, m);
             outWeights.applyBackward(dAtt, dy);
             Tensor attended = firstRows(attention, m);
@@ -234,6 +299,10 @@ final class Network {
                         shape.kvHeads());
             }
             qkvWeights.accumulate(dProjected, firstRows(normed, m));
+            if (attentionOut != null) {
+                qkvWeights.addBackward(dx, dProjected);
+                return;
+            }
             qkvWeights.applyBackward(dh, dProjected);
             kernels.rmsNormBackward(
                     dx,
@@ -315,6 +384,18 @@ final class Network {
     /// @param dtype   of activations and products: F32 or BF16
     /// @param maxRows tokens of the largest batch
     Network(TrainingKernels kernels, Parameters params, DType dtype, Arena arena, int maxRows, int maxLosses) {
+        this(kernels, params, dtype, arena, maxRows, maxLosses, new int[0]);
+    }
+
+    /// @param codeTokens row of the embedding table of each code; needed by a head that is those rows
+    Network(
+            TrainingKernels kernels,
+            Parameters params,
+            DType dtype,
+            Arena arena,
+            int maxRows,
+            int maxLosses,
+            int[] codeTokens) {
         this.kernels = kernels;
         this.params = params;
         this.shape = params.shape();
@@ -324,9 +405,13 @@ final class Network {
         int half = shape.headDim() / 2;
         this.cos = Parameters.host(arena, DType.F32, shape.maxPositions(), half);
         this.sin = Parameters.host(arena, DType.F32, shape.maxPositions(), half);
-        for (int p = 0; p < shape.maxPositions(); p++) {
+        NetworkShape.Plane plane = shape.plane();
+        // Rows of a condition stay zero: their queries and keys take no part.
+        for (int p = plane == null ? 0 : plane.conditionRows(); p < shape.maxPositions(); p++) {
             for (int i = 0; i < half; i++) {
-                double angle = p * Math.pow(shape.ropeTheta(), -2.0 * i / shape.headDim());
+                double angle = plane == null
+                        ? p * Math.pow(shape.ropeTheta(), -2.0 * i / shape.headDim())
+                        : angle(plane, p - plane.conditionRows(), i);
                 cos.setFloat((long) p * half + i, (float) Math.cos(angle));
                 sin.setFloat((long) p * half + i, (float) Math.sin(angle));
             }
@@ -348,19 +433,46 @@ final class Network {
         for (int l = 0; l < stream.length; l++) {
             stream[l] = Parameters.host(arena, DType.F32, maxRows, d);
         }
-        this.head = new Packed(arena, shape.headName(), shape.headRows(), d);
+        NetworkShape.Codes codes = shape.codes();
+        this.codeNetwork =
+                codes == null ? null : new CodeNetwork(kernels, params, codes, dtype, arena, maxRows, maxLosses);
+        this.head = codes == null ? new Packed(arena, shape.headName(), shape.headRows(), d) : null;
+        this.tied = shape.tiedHead() ? tie(arena, codeTokens) : null;
         this.finalNormed = Parameters.host(arena, dtype, maxLosses, d);
         this.finalRstd = Parameters.host(arena, DType.F32, maxLosses);
         this.logits = Parameters.host(arena, DType.F32, maxLosses, shape.headRows());
         this.losses = Parameters.host(arena, DType.F32, maxLosses);
-        this.dLogits = Parameters.host(arena, dtype, maxLosses, shape.headRows());
+        // Biases are summed from f32.
+        this.dLogits = Parameters.host(arena, codes == null ? dtype : DType.F32, maxLosses, shape.headRows());
         this.dStream = Parameters.host(arena, DType.F32, maxRows, d);
         this.dNormed = Parameters.host(arena, dtype, maxRows, d);
         this.dNarrow = Parameters.host(arena, DType.BF16, maxRows, d);
+        this.dBranch = Parameters.host(arena, DType.F32, shape.normsBranches() ? maxRows : 0, d);
+        this.everyRow = Parameters.host(arena, DType.I32, shape.normsBranches() ? maxRows : 0);
+        for (int i = 0; i < everyRow.elements(); i++) {
+            everyRow.setInt(i, i);
+        }
         this.dQkv = Parameters.host(arena, dtype, maxRows, shape.qkvColumns());
         this.dAttention = Parameters.host(arena, dtype, maxRows, shape.attentionColumns());
         this.dAct = Parameters.host(arena, dtype, maxRows, shape.intermediateSize());
         this.level = new Level(arena);
+    }
+
+    private Tied tie(Arena arena, int[] codeTokens) {
+        Tensor rows = Parameters.host(arena, DType.I32, codeTokens.length);
+        for (int i = 0; i < codeTokens.length; i++) {
+            rows.setInt(i, codeTokens[i]);
+        }
+        return new Tied(
+                rows,
+                Parameters.host(arena, DType.F32, codeTokens.length, shape.hiddenSize()),
+                Parameters.host(arena, DType.F32, codeTokens.length, shape.hiddenSize()));
+    }
+
+    private double angle(NetworkShape.Plane plane, int cell, int pair) {
+        int quarter = shape.headDim() / 4;
+        int along = pair < quarter ? cell / plane.width() : cell % plane.width();
+        return along * Math.pow(shape.ropeTheta(), -2.0 * (pair % quarter) / (shape.headDim() / 2.0));
     }
 
     private float scale() {
@@ -386,12 +498,32 @@ final class Network {
         return y;
     }
 
+    /// The residual stream as an operand of products.
+    private void round(Tensor y, Tensor x) {
+        if (dtype == DType.F32) {
+            y.data().asSlice(0, x.bytes()).copyFrom(x.data().asSlice(0, x.bytes()));
+        } else {
+            kernels.toBf16(y, x);
+        }
+    }
+
+    /// Of codes that are no tokens; null where they are.
+    @Nullable
+    CodeNetwork codeNetwork() {
+        return codeNetwork;
+    }
+
     /// Packs the weights anew; call after every change of {@link Parameters#values()}.
     void weightsChanged() {
         for (Layer layer : layers) {
             layer.pack();
         }
-        head.pack();
+        if (head != null && tied != null) {
+            kernels.gatherRows(tied.weights(), params.value(EMBEDDING), tied.rows(), false);
+            head.pack(tied.weights());
+        } else if (head != null) {
+            head.pack();
+        }
     }
 
     /// Input embeddings of the batch, before the first block: `[rows, hidden_size]`, f32.
@@ -401,7 +533,13 @@ final class Network {
                     + " losses, the network was sized for " + maxRows + " and " + maxLosses);
         }
         Tensor x = firstRows(stream[0], batch.rows());
-        kernels.gatherRows(x, params.value("model.embed_tokens.weight"), batch.ids(), false);
+        kernels.gatherRows(x, params.value(EMBEDDING), batch.ids(), false);
+        if (batch.conditionRows() > 0) {
+            kernels.gatherRows(x, batch.conditions(), batch.conditionIndex(), true);
+        }
+        if (codeNetwork != null && batch.codeCount() > 0) {
+            codeNetwork.embed(x, batch.codes(), batch.codeRows());
+        }
         if (batch.noisy() > 0) {
             if (noise == null || shape.levelInputs() == 0) {
                 throw new IllegalArgumentException("a noisy batch needs a noise source and a network with levels");
@@ -433,7 +571,11 @@ final class Network {
                 batch.lossRows(),
                 shape.rmsNormEps());
         Tensor out = firstRows(logits, n);
-        head.apply(out, null, normed);
+        if (head != null) {
+            head.apply(out, null, normed);
+        } else if (codeNetwork != null) {
+            codeNetwork.head(out, normed);
+        }
         return out;
     }
 
@@ -456,9 +598,18 @@ final class Network {
         Tensor d = firstRows(dLogits, n);
         kernels.crossEntropy(each, d, out, batch.targets(), lossScale);
         Tensor normed = firstRows(finalNormed, n);
-        head.accumulate(d, normed);
         Tensor dh = firstRows(dNormed, n);
-        head.applyBackward(dh, d);
+        if (head != null) {
+            if (tied == null) {
+                head.accumulate(d, normed);
+            } else {
+                kernels.gemm(tied.gradient(), null, d, normed, true, false, dtype);
+                kernels.scatterAddRows(params.grad(EMBEDDING), tied.gradient(), tied.rows(), null);
+            }
+            head.applyBackward(dh, d);
+        } else if (codeNetwork != null) {
+            codeNetwork.headBackward(dh, d, normed);
+        }
         Tensor dx = firstRows(dStream, m);
         kernels.fill(dx, 0);
         kernels.rmsNormBackward(
@@ -479,11 +630,10 @@ final class Network {
         if (batch.noisy() > 0) {
             level.backward(dx, batch);
         }
-        kernels.scatterAddRows(
-                params.grad("model.embed_tokens.weight"),
-                dx,
-                batch.ids(),
-                batch.noisy() > 0 ? batch.embedScale() : null);
+        if (codeNetwork != null && batch.codeCount() > 0) {
+            codeNetwork.embedBackward(dx, batch.codes(), batch.codeRows(), batch.embedScale());
+        }
+        kernels.scatterAddRows(params.grad(EMBEDDING), dx, batch.ids(), batch.noisy() > 0 ? batch.embedScale() : null);
         return each;
     }
 }

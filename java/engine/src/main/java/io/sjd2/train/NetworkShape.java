@@ -2,8 +2,9 @@ package io.sjd2.train;
 
 import java.util.ArrayList;
 import java.util.List;
+import org.jspecify.annotations.Nullable;
 
-/// The transformer that is trained: a pre-norm decoder with RMSNorm, rotary positions and SwiGLU, without biases.
+/// The transformer that is trained: a decoder with RMSNorm, rotary positions and SwiGLU, without biases.
 ///
 /// @param vocabSize        rows of the embedding table
 /// @param hiddenSize       width of the residual stream
@@ -16,13 +17,16 @@ import java.util.List;
 /// @param ropeTheta        base of the rotary frequencies
 /// @param maxPositions     longest sequence
 /// @param qkNormRows       rows of the LayerNorm of queries and keys; 0 for none
-/// @param headName         name of the output head's tensor
+/// @param headName         name of the output head's tensor; empty if the head is rows of the embedding table
 /// @param headRows         rows of the output head
 /// @param gridHeight       rows of the learned embedding of the target position; 0 for none
 /// @param gridWidth        columns of it
 /// @param levelInputs      size of the sinusoid of a noise level; 0 for a network without noise levels
 /// @param levelHidden      width of the small network behind it
 /// @param levelPrefix      what stands before `fc1` and `fc2` in the names of its tensors
+/// @param normsBranches    `x += norm(f(x))` instead of `x += f(norm(x))`
+/// @param plane            where rotary positions lie in a plane, or null
+/// @param codes            embedding and head of codes that are no tokens, or null
 public record NetworkShape(
         int vocabSize,
         int hiddenSize,
@@ -41,7 +45,32 @@ public record NetworkShape(
         int gridWidth,
         int levelInputs,
         int levelHidden,
-        String levelPrefix) {
+        String levelPrefix,
+        boolean normsBranches,
+        @Nullable Plane plane,
+        @Nullable Codes codes) {
+
+    /// Codes that are no tokens.
+    ///
+    /// @param width         of their embedding
+    /// @param alignerLayers layers from there to `hidden_size`, GELU between them
+    /// @param headHidden    width inside their output head
+    public record Codes(int width, int alignerLayers, int headHidden) {
+        public Codes {
+            if (width < 1 || alignerLayers < 1 || headHidden < 1) {
+                throw new IllegalArgumentException("network: codes of " + width + " elements, " + alignerLayers
+                        + " layers behind them and a head of " + headHidden + ": each must be positive");
+            }
+        }
+    }
+
+    /// Rotary positions in a plane: `conditionRows` positions whose queries and keys become zero, then the cells of the
+    /// plane row by row. A cell's row turns the first half of the pairs, its column the second.
+    public record Plane(int conditionRows, int height, int width) {
+        int positions() {
+            return conditionRows + height * width;
+        }
+    }
 
     /// The period of the slowest sinusoid of a noise level.
     static final double LEVEL_MAX_PERIOD = 10000;
@@ -58,10 +87,58 @@ public record NetworkShape(
         if (kvHeads < 1 || heads % kvHeads != 0) {
             throw new IllegalArgumentException("network: kv_heads " + kvHeads + " must divide heads " + heads);
         }
+        if (plane != null && (headDim % 4 != 0 || plane.positions() != maxPositions)) {
+            throw new IllegalArgumentException(
+                    "network: " + plane + " does not fit heads of " + headDim + " and " + maxPositions + " positions");
+        }
         if (vocabSize < 1 || headRows < 1 || maxPositions < 1) {
             throw new IllegalArgumentException("network: vocabulary " + vocabSize + ", output head " + headRows
                     + " and positions " + maxPositions + " must be positive");
         }
+    }
+
+    /// A network that normalises before its branches, with positions on a line.
+    public NetworkShape(
+            int vocabSize,
+            int hiddenSize,
+            int intermediateSize,
+            int layers,
+            int heads,
+            int kvHeads,
+            int headDim,
+            float rmsNormEps,
+            double ropeTheta,
+            int maxPositions,
+            int qkNormRows,
+            String headName,
+            int headRows,
+            int gridHeight,
+            int gridWidth,
+            int levelInputs,
+            int levelHidden,
+            String levelPrefix) {
+        this(
+                vocabSize,
+                hiddenSize,
+                intermediateSize,
+                layers,
+                heads,
+                kvHeads,
+                headDim,
+                rmsNormEps,
+                ropeTheta,
+                maxPositions,
+                qkNormRows,
+                headName,
+                headRows,
+                gridHeight,
+                gridWidth,
+                levelInputs,
+                levelHidden,
+                levelPrefix,
+                false,
+                null,
+                null);
     }
 
     /// The demo family: `model_type: sjd2`, output head over image codes, learned target positions.
@@ -93,6 +170,15 @@ public record NetworkShape(
                 64,
                 hiddenSize,
                 "sjd2.time_embed.");
+    }
+
+    boolean tiedHead() {
+        return headName.isEmpty();
+    }
+
+    /// Name of the bias of a head that has one.
+    String headBias() {
+        return headName.replaceFirst("weight$", "bias");
     }
 
     int qkvColumns() {
@@ -136,7 +222,19 @@ public record NetworkShape(
             matrix(list, p + "mlp.down_proj.weight", hiddenSize, intermediateSize);
         }
         list.add(new Entry("model.embed_tokens.weight", new long[] {vocabSize, hiddenSize}, Kind.EMBEDDING));
-        list.add(new Entry(headName, new long[] {headRows, hiddenSize}, Kind.EMBEDDING));
+        if (codes != null) {
+            list.add(new Entry("image.embedding.weight", new long[] {headRows, codes.width()}, Kind.EMBEDDING));
+            for (int l = 0; l < codes.alignerLayers(); l++) {
+                matrix(list, "image.aligner." + l + ".weight", hiddenSize, l == 0 ? codes.width() : hiddenSize);
+                vector(list, "image.aligner." + l + ".bias", hiddenSize);
+            }
+            matrix(list, "image.head_hidden.weight", codes.headHidden(), hiddenSize);
+            vector(list, "image.head_hidden.bias", codes.headHidden());
+            list.add(new Entry(headName, new long[] {headRows, codes.headHidden()}, Kind.EMBEDDING));
+            vector(list, headBias(), headRows);
+        } else if (!tiedHead()) {
+            list.add(new Entry(headName, new long[] {headRows, hiddenSize}, Kind.EMBEDDING));
+        }
         if (gridHeight > 0) {
             list.add(new Entry(
                     "model.target_row_embedding.weight", new long[] {gridHeight, hiddenSize}, Kind.EMBEDDING));

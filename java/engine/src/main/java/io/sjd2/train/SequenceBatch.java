@@ -32,8 +32,25 @@ final class SequenceBatch {
     private final Tensor drawHigh;
     private final Tensor drawLow;
     private final Tensor embedScale;
+    private final Tensor conditionIndex;
+    private final Tensor conditions;
+    private int firstPosition;
+    private int conditionRows;
+    private final Tensor codeRows;
+    private final Tensor codes;
+    private int codeCount;
 
     SequenceBatch(Arena arena, int maxSequences, int maxRows) {
+        this(arena, maxSequences, maxRows, 0, 0);
+    }
+
+    /// @param maxConditions most input rows that are no token's, in all sequences together
+    /// @param hiddenSize    their width
+    SequenceBatch(Arena arena, int maxSequences, int maxRows, int maxConditions, int hiddenSize) {
+        this.codeRows = Parameters.host(arena, DType.I32, maxRows);
+        this.codes = Parameters.host(arena, DType.I32, maxRows);
+        this.conditionIndex = Parameters.host(arena, DType.I32, maxRows);
+        this.conditions = Parameters.host(arena, DType.F32, maxConditions, hiddenSize);
         this.maxSequences = maxSequences;
         this.maxRows = maxRows;
         this.ids = Parameters.host(arena, DType.I32, maxRows);
@@ -57,11 +74,21 @@ final class SequenceBatch {
         rows = 0;
         losses = 0;
         noisy = 0;
+        conditionRows = 0;
+        codeCount = 0;
         offsets.setInt(0, 0);
     }
 
     /// Starts the next sequence; its rows follow.
     void beginSequence() {
+        beginSequence(0);
+    }
+
+    /// Starts the next sequence; its rows follow.
+    ///
+    /// @param position rotary position of its first row
+    void beginSequence(int position) {
+        firstPosition = position;
         if (sequences == maxSequences) {
             throw new IllegalStateException("the batch already holds " + maxSequences + " sequences");
         }
@@ -77,12 +104,35 @@ final class SequenceBatch {
             throw new IllegalStateException("the batch already holds " + maxRows + " rows");
         }
         ids.setInt(rows, id);
-        positions.setInt(rows, rows - offsets.getInt(sequences - 1));
+        positions.setInt(rows, firstPosition + rows - offsets.getInt(sequences - 1));
+        conditionIndex.setInt(rows, -1);
         targetRow.setInt(rows, -1);
         targetColumn.setInt(rows, -1);
         embedScale.setFloat(rows, 1);
         offsets.setInt(sequences, rows + 1);
         return rows++;
+    }
+
+    /// Appends an input that is no token's to the sequence that was begun last. Nothing of it is trained.
+    ///
+    /// @param values holds the row's embedding from `from` on
+    void addCondition(float[] values, int from) {
+        int width = Math.toIntExact(conditions.dim(1));
+        int row = addInput(-1);
+        MemorySegment.copy(
+                values,
+                from,
+                conditions.data(),
+                ValueLayout.JAVA_FLOAT,
+                (long) conditionRows * width * Float.BYTES,
+                width);
+        conditionIndex.setInt(row, conditionRows++);
+    }
+
+    /// Appends an input code that is no token to the sequence that was begun last.
+    void addCode(int code) {
+        codeRows.setInt(codeCount, addInput(-1));
+        codes.setInt(codeCount++, code);
     }
 
     /// Asks for the loss of predicting `target` behind the last row.
@@ -154,6 +204,36 @@ final class SequenceBatch {
 
     Tensor embedScale() {
         return first(embedScale, rows);
+    }
+
+    /// Rows of the batch that are no token's.
+    int conditionRows() {
+        return conditionRows;
+    }
+
+    /// `[rows]`: row of {@link #conditions}, -1 for tokens.
+    Tensor conditionIndex() {
+        return first(conditionIndex, rows);
+    }
+
+    /// `[conditions, hidden_size]`.
+    Tensor conditions() {
+        return conditions;
+    }
+
+    /// How many inputs are codes that are no tokens.
+    int codeCount() {
+        return codeCount;
+    }
+
+    /// `[codes]`: their rows, ascending.
+    Tensor codeRows() {
+        return first(codeRows, codeCount);
+    }
+
+    /// `[codes]`: what they are.
+    Tensor codes() {
+        return first(codes, codeCount);
     }
 
     Tensor lossRows() {

@@ -94,6 +94,31 @@ public record TrainOptions(
                 500);
     }
 
+    /// Settings for fine-tuning a published checkpoint: AdamW at the rate of the SJD2 paper. Source: docs/decoding.md,
+    /// "Fine-tuning".
+    public static TrainOptions published() {
+        TrainOptions d = defaults(Objective.SJD2_FINETUNE);
+        return new TrainOptions(
+                d.objective,
+                d.seed,
+                d.steps,
+                8,
+                1,
+                2e-5f,
+                d.warmupSteps,
+                d.decaySteps,
+                OptimizerKind.ADAMW,
+                d.weightDecay,
+                0,
+                d.gradientClip,
+                d.captionDropout,
+                0,
+                d.dtype,
+                d.noise,
+                null,
+                d.checkpointInterval);
+    }
+
     public TrainOptions withSeed(long value) {
         return copy(value, steps, batch, microBatch, learningRate, warmupSteps, decaySteps, optimizer, emaDecay, dtype);
     }

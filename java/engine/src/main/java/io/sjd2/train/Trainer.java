@@ -32,7 +32,7 @@ public final class Trainer implements AutoCloseable {
     private static final float HEAD_STD = 0.02f;
     private static final int INIT_PURPOSE = 9;
 
-    private final Arena arena = Arena.ofShared();
+    private final CountingArena arena = new CountingArena(Arena.ofShared());
     private final TrainingKernels kernels;
     private final NetworkShape shape;
     private final TrainOptions options;
@@ -49,18 +49,39 @@ public final class Trainer implements AutoCloseable {
     private final class Noise implements Network.NoiseSource {
         private final Tensor mean;
         private final Tensor std;
+        private final Tensor tokens;
+        private final Tensor rows;
 
         Noise() {
+            int codes = vocabulary.picture() == null ? 0 : vocabulary.codes();
+            tokens = Parameters.host(arena, DType.I32, codes);
+            for (int code = 0; code < codes; code++) {
+                tokens.setInt(code, vocabulary.token(code));
+            }
+            rows = Parameters.host(arena, DType.F32, codes, shape.hiddenSize());
             mean = Parameters.host(arena, DType.F32, shape.hiddenSize());
             std = Parameters.host(arena, DType.F32, shape.hiddenSize());
         }
 
         /// Takes the statistics of the image codes' rows as they are now.
         void measure() {
-            float[][] statistics = EmbeddingStatistics.of(
-                    params.value("model.embed_tokens.weight").rows(vocabulary.firstImageToken(), vocabulary.codes()));
+            float[][] statistics = of(params.values());
             mean.fill(statistics[0]);
             std.fill(statistics[1]);
+        }
+
+        private float[][] of(Tensor flat) {
+            Tensor table = params.view(flat, "model.embed_tokens.weight");
+            CodeNetwork codes = network.codeNetwork();
+            if (codes != null) {
+                codes.table(rows, flat);
+                return EmbeddingStatistics.of(rows);
+            }
+            if (vocabulary.picture() == null) {
+                return EmbeddingStatistics.of(table.rows(vocabulary.firstImageToken(), vocabulary.codes()));
+            }
+            kernels.gatherRows(rows, table, tokens, false);
+            return EmbeddingStatistics.of(rows);
         }
 
         @Override
@@ -94,7 +115,8 @@ public final class Trainer implements AutoCloseable {
                     + shape.headRows() + " codes cannot learn a vocabulary of " + vocabulary.size() + " ids and "
                     + vocabulary.codes() + " codes");
         }
-        if (shape.gridHeight() != vocabulary.gridHeight() || shape.gridWidth() != vocabulary.gridWidth()) {
+        boolean tall = shape.gridHeight() > 0 && shape.gridHeight() != vocabulary.gridHeight();
+        if (tall || shape.gridWidth() > 0 && shape.gridWidth() != vocabulary.gridWidth()) {
             throw new IllegalArgumentException("training: the network's grid " + shape.gridHeight() + "x"
                     + shape.gridWidth() + " is not the image tokeniser's " + vocabulary.gridHeight() + "x"
                     + vocabulary.gridWidth());
@@ -108,8 +130,16 @@ public final class Trainer implements AutoCloseable {
         this.batches = new BatchMaker(options, data, vocabulary, shape.maxPositions());
         int maxRows = options.microBatch() * batches.maxRows();
         int maxLosses = options.microBatch() * vocabulary.cells();
-        this.batch = new SequenceBatch(arena, options.microBatch(), maxRows);
-        this.network = new Network(kernels, params, options.dtype(), arena, maxRows, maxLosses);
+        NetworkShape.Plane plane = shape.plane();
+        this.batch = new SequenceBatch(
+                arena,
+                options.microBatch(),
+                maxRows,
+                plane == null ? 0 : options.microBatch() * plane.conditionRows(),
+                plane == null ? 0 : shape.hiddenSize());
+        int[] codeTokens =
+                vocabulary.picture() == null ? new int[0] : vocabulary.picture().tokens();
+        this.network = new Network(kernels, params, options.dtype(), arena, maxRows, maxLosses, codeTokens);
         this.noise = new Noise();
     }
 
@@ -201,6 +231,11 @@ public final class Trainer implements AutoCloseable {
                 }
             }
         }
+        loadLevels(folder);
+        optimizer.resetAverage();
+    }
+
+    private void loadLevels(Path folder) throws IOException {
         Path adapter = folder.resolve(NoiseAdapter.TENSORS_FILE);
         if (Files.exists(adapter) && shape.levelInputs() > 0) {
             try (SafetensorsFile file = SafetensorsFile.open(adapter)) {
@@ -211,7 +246,33 @@ public final class Trainer implements AutoCloseable {
                 }
             }
         }
+    }
+
+    /// Takes the weights of a published checkpoint. What fine-tuning adds and the folder lacks is initialised.
+    ///
+    /// @throws ModelFormatException if a tensor is missing or has another shape
+    public void load(PublishedWeights weights) throws IOException {
+        initialiseLevels();
+        weights.read(params);
+        loadLevels(weights.folder());
         optimizer.resetAverage();
+        step = 0;
+    }
+
+    private void initialiseLevels() {
+        CounterRandom random = new CounterRandom(options.seed(), 0, 0, INIT_PURPOSE);
+        for (Parameters.Slot slot : params.slots()) {
+            if (slot.entry().name().equals(shape.levelPrefix() + "fc1.weight")) {
+                fillNormal(params.value(slot.entry().name()), random, 1 / Math.sqrt(shape.levelInputs()));
+            }
+        }
+    }
+
+    /// Mean and standard deviation of the image codes' embeddings.
+    ///
+    /// @param flat weights or their average
+    float[][] statistics(Tensor flat) {
+        return noise.of(flat);
     }
 
     /// Takes the weights, or their average, from a checkpoint of another run over the same network.
@@ -298,10 +359,25 @@ public final class Trainer implements AutoCloseable {
     ///
     /// @return the mean of the losses taken, in nats per image token
     private double gradients() {
-        kernels.fill(params.grads(), 0);
         if (options.objective() == Objective.SJD2_FINETUNE) {
-            noise.measure();
+            measure();
         }
+        return pass();
+    }
+
+    /// Takes the statistics of the codes' embeddings as they are now; they count as constants.
+    void measure() {
+        noise.measure();
+    }
+
+    /// Packs the weights after they were changed from outside.
+    void weightsChanged() {
+        network.weightsChanged();
+    }
+
+    /// Loss and gradients of the step's batch.
+    double pass() {
+        kernels.fill(params.grads(), 0);
         // Divided by all cells, not by the losses kept: no step's gradient depends on how many another step dropped.
         long cells = (long) options.batch() * vocabulary.cells();
         long losses = 0;
@@ -363,6 +439,11 @@ public final class Trainer implements AutoCloseable {
 
     Parameters parameters() {
         return params;
+    }
+
+    /// Bytes of memory taken so far.
+    long allocatedBytes() {
+        return arena.bytes();
     }
 
     NetworkShape shape() {

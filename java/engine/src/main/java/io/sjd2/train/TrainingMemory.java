@@ -26,6 +26,13 @@ public record TrainingMemory(long weights, long activations) {
     /// What a network of this shape needs; `microBatch` and the dtype of products count, and whether weights are
     /// averaged.
     public static TrainingMemory of(NetworkShape shape, TrainOptions options) {
+        return of(shape, options, shape.gridHeight() * shape.gridWidth());
+    }
+
+    /// As the other, for networks that do not say how large pictures are.
+    ///
+    /// @param cells of a picture
+    public static TrainingMemory of(NetworkShape shape, TrainOptions options, int cells) {
         long parameters = 0;
         long multiplied = 0;
         for (NetworkShape.Entry entry : shape.entries()) {
@@ -37,10 +44,31 @@ public record TrainingMemory(long weights, long activations) {
         int narrow = options.dtype().bytes();
         long weights = arrays * F32 * parameters + PACKED_TWICE * narrow * multiplied;
         long rows = (long) options.microBatch() * shape.maxPositions();
-        long losses = (long) options.microBatch() * shape.gridHeight() * shape.gridWidth();
+        long losses = (long) options.microBatch() * cells;
         long activations = rows * (shape.layers() * layerRow(shape, narrow) + sharedRow(shape, narrow))
                 + losses * (narrow * shape.hiddenSize() + (narrow + F32) * (long) shape.headRows() + 2 * F32);
-        return new TrainingMemory(weights, activations);
+        return new TrainingMemory(
+                weights + tables(shape, narrow), activations + ofFamilies(shape, rows, losses, narrow));
+    }
+
+    /// The head packed, rotary angles, and the embeddings of codes that statistics are taken of.
+    private static long tables(NetworkShape s, int narrow) {
+        long head = (long) s.headRows() * s.hiddenSize();
+        long gathered = s.gridHeight() > 0 ? 0 : head * F32;
+        long packed = s.codes() == null ? PACKED_TWICE * narrow * head : 0;
+        return packed + gathered + (s.tiedHead() ? 2 * head * F32 : 0) + (long) s.maxPositions() * s.headDim() * F32;
+    }
+
+    /// What published families keep besides: branches in front of their norms, codes that are no tokens, conditions.
+    private static long ofFamilies(NetworkShape s, long rows, long losses, int narrow) {
+        long d = s.hiddenSize();
+        long branches = s.normsBranches() ? rows * F32 * (2 * d * s.layers() + d + 1) : 0;
+        NetworkShape.Codes codes = s.codes();
+        long apart =
+                codes == null ? 0 : CodeNetwork.bytes(s, codes, rows, losses) + losses * (F32 - narrow) * s.headRows();
+        NetworkShape.Plane plane = s.plane();
+        long conditions = plane == null ? 0 : rows / s.maxPositions() * plane.conditionRows() * d * F32;
+        return branches + apart + conditions;
     }
 
     /// Bytes that one block keeps of one token.
@@ -57,6 +85,11 @@ public record TrainingMemory(long weights, long activations) {
         long gradients = F32 * d + narrow * (d + s.qkvColumns() + s.attentionColumns() + s.intermediateSize()) + 2 * d;
         long noise = s.levelInputs() > 0 ? F32 * (2 * d + s.levelInputs() + 3L * s.levelHidden()) : 0;
         return F32 * d + gradients + noise + BATCH_BYTES;
+    }
+
+    /// With a file that is made in memory before it is written.
+    public TrainingMemory withFile(long bytes) {
+        return new TrainingMemory(weights + bytes, activations);
     }
 
     public long bytes() {
