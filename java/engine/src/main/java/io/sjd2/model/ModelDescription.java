@@ -54,7 +54,7 @@ public record ModelDescription(
 
     private static final String TYPE = "model_type";
 
-    /// Reads `config.json` of a model folder.
+    /// Reads `config.json` of a model folder; LlamaGen's published files need none.
     ///
     /// @param folder  or the name of a made-up model ({@link io.sjd2.io.SyntheticName})
     /// @throws ModelFormatException if the file is missing, is not a configuration, states an unknown `model_type`, or
@@ -71,6 +71,10 @@ public record ModelDescription(
                     folder.toString(), "is not a folder", "give the folder that holds the model's " + CONFIG_FILE);
         }
         if (!Files.exists(file)) {
+            Json inferred = LlamaGenShapes.infer(folder);
+            if (inferred != null) {
+                return Families.llamaGen(inferred, folder);
+            }
             throw new ModelFormatException(
                     folder.toString(), "holds no " + CONFIG_FILE, "give the folder of a model in Hugging Face layout");
         }

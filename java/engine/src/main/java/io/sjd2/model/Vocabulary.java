@@ -17,7 +17,12 @@ final class Vocabulary {
 
     /// Places of the text tokeniser in published folders, beside the model's own.
     private static final List<String> TOKENIZERS = List.of(
-            "tokenizer.json", "text_tokenizer.json", "tokenizer/text_tokenizer.json", "tokenizer/tokenizer.json");
+            "tokenizer.json",
+            "text_tokenizer.json",
+            "tokenizer/text_tokenizer.json",
+            "tokenizer/tokenizer.json",
+            "chameleon/tokenizer/text_tokenizer.json",
+            "vqgan/text_tokenizer.json");
 
     private final String source;
     private final Map<String, Integer> ids;

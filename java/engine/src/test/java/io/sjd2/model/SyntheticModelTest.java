@@ -3,6 +3,7 @@ package io.sjd2.model;
 import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.api.Assertions.within;
 
+import io.sjd2.io.Json;
 import io.sjd2.io.SyntheticName;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
@@ -99,6 +100,19 @@ class SyntheticModelTest {
         assertThat(tokenizer.decode(tokenizer.encode(text, false), false)).isEqualTo(text);
         assertThat(tokenizer.size())
                 .isLessThanOrEqualTo(model(preset).description().transformer().vocabSize());
+    }
+
+    /// LlamaGen publishes weights without a configuration: shapes and the file's name say it all.
+    @Test
+    void llamaGensConfigurationIsReadOffItsWeights() throws IOException {
+        SyntheticModel synthetic = model("llamagen-xl");
+        try (ModelFiles files = synthetic.files()) {
+            Json config = LlamaGenShapes.infer(files.tensors(), "t2i_XL_stage2_512.pt");
+            assertThat(ModelDescription.parse(config, Path.of("nowhere"))).isEqualTo(synthetic.description());
+            Json small = LlamaGenShapes.infer(files.tensors(), "t2i_XL_stage1_256.pt");
+            assertThat(ModelDescription.parse(small, Path.of("nowhere")).imageLength())
+                    .isEqualTo(256);
+        }
     }
 
     @Test
