@@ -96,7 +96,7 @@ final class Families {
         return new ModelDescription(
                 "chameleon",
                 c,
-                heads(config, List.of(WeightNames.llama("model.", "lm_head.weight", true, false))),
+                heads(config, config, List.of(WeightNames.llama("model.", "lm_head.weight", true, false))),
                 codes,
                 true,
                 false,
@@ -160,6 +160,7 @@ final class Families {
                 "emu3",
                 c,
                 heads(
+                        config,
                         text,
                         List.of(
                                 WeightNames.llama("model.text_model.", "lm_head.weight", false, false),
@@ -223,7 +224,7 @@ final class Families {
         return new ModelDescription(
                 "janus",
                 c,
-                heads(text, List.of(current, original)),
+                heads(config, text, List.of(current, original)),
                 CodeMap.contiguous(0, codes),
                 false,
                 true,
@@ -332,8 +333,11 @@ final class Families {
     }
 
     /// With tied weights the token table is the output head too.
-    private static List<WeightNames> heads(Json config, List<WeightNames> names) throws ModelFormatException {
-        return Config.flag(config, "tie_word_embeddings", false)
+    ///
+    /// @param text  the part of the configuration that describes the decoder; the whole may say it in its place
+    private static List<WeightNames> heads(Json config, Json text, List<WeightNames> names)
+            throws ModelFormatException {
+        return Config.flag(text, "tie_word_embeddings", Config.flag(config, "tie_word_embeddings", false))
                 ? names.stream().map(n -> n.withHead(n.embedding())).toList()
                 : names;
     }
