@@ -15,7 +15,7 @@ import picocli.CommandLine.Option;
         header = "Turn pictures into codes with a model's image tokeniser.",
         description = {
             "",
-            "The input is a safetensors file with image F32 [B,3,H,W] in [-1, 1], or one PNG file; the output has codes I32"
+            "The input is a safetensors file with image F32 [B,3,H,W] in [-1, 1], or one PNG or JPEG file; the output has codes I32"
                     + " [B,h,w].",
             "",
             "Example:",
@@ -31,7 +31,7 @@ final class DebugVqEncodeCommand implements Callable<Integer> {
             names = "--in",
             paramLabel = "FILE",
             required = true,
-            description = "Safetensors file of pictures, or a picture whose name ends in .png.")
+            description = "Safetensors file of pictures, or a picture whose name ends in .png, .jpg or .jpeg.")
     private Path in = Path.of("");
 
     @Option(

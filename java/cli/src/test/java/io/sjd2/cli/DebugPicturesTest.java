@@ -7,10 +7,12 @@ import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.SafetensorsWriter;
 import io.sjd2.io.TensorEntry;
 import io.sjd2.tensor.RgbImage;
+import java.awt.image.BufferedImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import javax.imageio.ImageIO;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -126,6 +128,33 @@ class DebugPicturesTest {
                 assertThat(out.tensor("codes").toInts()).containsExactly(grid);
             }
         }
+    }
+
+    /// A picture as somebody sends it, and the same cut off or of another kind than its name says.
+    @Test
+    void picturesOfEitherKindAreReadAndDamagedOnesRefused() throws IOException {
+        Path model = HOME.resolve("models/demo");
+        BufferedImage picture = new BufferedImage(64, 64, BufferedImage.TYPE_INT_RGB);
+        for (int i = 0; i < 64 * 64; i++) {
+            picture.setRGB(i % 64, i / 64, i * 0x010305);
+        }
+        for (String kind : new String[] {"png", "jpg"}) {
+            Path whole = folder.resolve("whole." + kind);
+            assertThat(ImageIO.write(picture, kind, whole.toFile())).isTrue();
+            Session session = encode(model, whole, codes());
+            assertThat(session.code()).as(session.err()).isZero();
+            byte[] bytes = Files.readAllBytes(whole);
+            Path cut = folder.resolve("cut." + kind);
+            Files.write(cut, Arrays.copyOf(bytes, 300));
+            Path empty = folder.resolve("empty." + kind);
+            Files.write(empty, new byte[0]);
+            for (Path damaged : new Path[] {cut, empty}) {
+                Session refused = encode(model, damaged, folder.resolve("none.safetensors"));
+                assertThat(refused.code()).as(damaged + ": " + refused.err()).isEqualTo(1);
+                assertThat(refused.err()).contains(damaged.getFileName().toString());
+            }
+        }
+        assertThat(folder.resolve("none.safetensors")).doesNotExist();
     }
 
     @Test

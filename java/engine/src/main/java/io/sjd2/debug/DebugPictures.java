@@ -1,6 +1,6 @@
 package io.sjd2.debug;
 
-import io.sjd2.io.PngReader;
+import io.sjd2.io.PictureReader;
 import io.sjd2.io.PngWriter;
 import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.SafetensorsWriter;
@@ -16,7 +16,6 @@ import io.sjd2.vq.VqTokenizer;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;
-import java.util.Locale;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
@@ -28,7 +27,6 @@ import org.jspecify.annotations.Nullable;
 public final class DebugPictures {
     private static final String CODES = "codes";
     private static final String IMAGE = "image";
-    private static final String PNG = ".png";
     private static final int CHANNELS = 3;
 
     /// How to run the tokeniser.
@@ -86,10 +84,10 @@ public final class DebugPictures {
         }
     }
 
-    /// Reads `image`, or a PNG file, writes `codes`.
+    /// Reads `image`, or a picture file, writes `codes`.
     ///
     /// @param folder   a model's, or an image tokeniser's own
-    /// @param in       a PNG file if its name ends in `.png`
+    /// @param in       a PNG or JPEG file if its name ends in `.png`, `.jpg` or `.jpeg`
     /// @param listener told over all pictures together
     /// @return how many pictures there were
     /// @throws IOException if a file cannot be read, breaks its format, or cannot be written
@@ -130,8 +128,8 @@ public final class DebugPictures {
     private record Pictures(int batch, int height, int width, float[] values) {}
 
     private static Pictures pictures(Path in, boolean map) throws IOException {
-        if (in.toString().toLowerCase(Locale.ROOT).endsWith(PNG)) {
-            RgbImage image = PngReader.read(in);
+        if (PictureReader.accepts(in)) {
+            RgbImage image = PictureReader.read(in);
             return new Pictures(1, image.height(), image.width(), VqTokenizer.fromImage(image));
         }
         try (SafetensorsFile inputs = SafetensorsFile.open(in, map)) {
