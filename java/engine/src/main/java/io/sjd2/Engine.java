@@ -572,6 +572,21 @@ public final class Engine implements AutoCloseable {
             }
         }
 
+        /// Passes on how far a picture is, and whether anybody still wants it.
+        private VqListener watching(int index) {
+            return new VqListener() {
+                @Override
+                public void advanced(long done, long all) {
+                    listener.decoding(index, done, all);
+                }
+
+                @Override
+                public boolean cancelled() {
+                    return listener.cancelled();
+                }
+            };
+        }
+
         private GeneratedImage image(int index, DecodeResult result, int slot, double seconds, double prefillSeconds) {
             ModelDescription d = model.description();
             int[] local = result.tokens()[slot];
@@ -579,7 +594,7 @@ public final class Engine implements AutoCloseable {
             EngineEvents.ImageDecode decode = new EngineEvents.ImageDecode();
             decode.begin();
             long start = System.nanoTime();
-            RgbImage image = pictures.withGrid(grid.height(), grid.width(), VqListener.NONE)
+            RgbImage image = pictures.withGrid(grid.height(), grid.width(), watching(index))
                     .decode(codes);
             decode.end();
             if (decode.shouldCommit()) {

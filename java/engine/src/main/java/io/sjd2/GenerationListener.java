@@ -24,10 +24,18 @@ public interface GenerationListener {
     /// {@link Trace} collects them.
     default void pass(PassTrace pass) {}
 
+    /// After every layer of an image tokeniser that computes, while it turns codes into a picture.
+    ///
+    /// @param index  of the picture within the request
+    /// @param done   FLOP so far
+    /// @param total  FLOP of this picture
+    default void decoding(int index, long done, long total) {}
+
     /// A picture is done; called in no particular order.
     default void finished(GeneratedImage image) {}
 
-    /// Asked before every pass; true stops the generation with a {@link java.util.concurrent.CancellationException}.
+    /// Asked before every pass, and before every layer of the image tokeniser; true stops the generation with a {@link
+    /// java.util.concurrent.CancellationException}.
     default boolean cancelled() {
         return false;
     }

@@ -65,6 +65,11 @@ public final class Trace implements GenerationListener {
     }
 
     @Override
+    public void decoding(int index, long done, long total) {
+        next.decoding(index, done, total);
+    }
+
+    @Override
     public void finished(GeneratedImage image) {
         List<PassTrace> passes = unfinished.remove(image.index());
         pictures.add(new Picture(image, passes == null ? List.of() : List.copyOf(passes)));

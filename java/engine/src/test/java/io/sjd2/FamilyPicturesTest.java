@@ -119,12 +119,27 @@ class FamilyPicturesTest {
                     1,
                     null,
                     target);
-            GeneratedImage made =
-                    engine.generate(request, GenerationListener.NONE).getFirst();
+            Pixels watching = new Pixels();
+            GeneratedImage made = engine.generate(request, watching).getFirst();
+            assertThat(watching.done).as("FLOP at the end").isPositive().isEqualTo(watching.total);
             int[] codes =
                     Arrays.stream(made.codes()).flatMapToInt(Arrays::stream).toArray();
             assertThat(codes).containsExactly(goldens.tensor("e2e.codes").toInts());
             assertSamePicture(goldens.tensor("e2e.image").toFloats(), made.image(), name.startsWith("llamagen"));
+        }
+    }
+
+    /// Follows how far the picture is.
+    private static final class Pixels implements GenerationListener {
+        private long done;
+        private long total;
+
+        @Override
+        public void decoding(int index, long now, long all) {
+            assertThat(index).isZero();
+            assertThat(now).as("of %d FLOP, after %d", all, done).isBetween(done, all);
+            done = now;
+            total = all;
         }
     }
 

@@ -249,10 +249,22 @@ final class GenerateCommand implements Callable<Integer> {
     /// Shows progress and passes an interrupt on.
     private final class Watch implements GenerationListener {
         private Progress progress = Progress.SILENT;
+        private long tokens;
+        private long allTokens;
+        private String drawn = "";
 
         @Override
         public void progress(long committed, long total, long passes) {
-            progress.update(committed, total, " " + passes + " passes");
+            tokens = committed;
+            allTokens = total;
+            drawn = " " + passes + " passes";
+            progress.update(tokens, allTokens, drawn);
+        }
+
+        @Override
+        public void decoding(int index, long done, long total) {
+            long percent = 100 * done / Math.max(1, total);
+            progress.update(tokens, allTokens, drawn + ", pixels of picture " + (index + 1) + ": " + percent + " %");
         }
 
         @Override

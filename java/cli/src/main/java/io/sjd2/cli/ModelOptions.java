@@ -120,8 +120,17 @@ final class ModelOptions {
         DebugPictures.Settings settings =
                 new DebugPictures.Settings(backend, threads, type == null ? DType.F32 : type, !unmapped);
         try (Progress bar = console.progress(what, 0, "GFLOP")) {
-            return task.run(
-                    folder(), settings, (done, total) -> bar.update(done / GIGA, Math.max(1, total / GIGA), ""));
+            return task.run(folder(), settings, new VqListener() {
+                @Override
+                public void advanced(long done, long total) {
+                    bar.update(done / GIGA, Math.max(1, total / GIGA), "");
+                }
+
+                @Override
+                public boolean cancelled() {
+                    return console.cancelled();
+                }
+            });
         }
     }
 

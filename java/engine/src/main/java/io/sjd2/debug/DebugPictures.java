@@ -169,7 +169,17 @@ public final class DebugPictures {
 
     /// One picture's progress as a part of that of all.
     private static VqListener part(VqListener listener, int picture, int pictures) {
-        return (done, total) -> listener.advanced(picture * total + done, pictures * total);
+        return new VqListener() {
+            @Override
+            public void advanced(long done, long total) {
+                listener.advanced(picture * total + done, pictures * total);
+            }
+
+            @Override
+            public boolean cancelled() {
+                return listener.cancelled();
+            }
+        };
     }
 
     private static Path numbered(Path png, int picture, int pictures) {

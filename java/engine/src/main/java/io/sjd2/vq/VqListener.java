@@ -9,4 +9,11 @@ public interface VqListener {
     /// @param done  FLOP enqueued so far
     /// @param total FLOP of the whole picture
     void advanced(long done, long total);
+
+    /// Asked before every layer; true stops the picture with a {@link java.util.concurrent.CancellationException},
+    /// behind
+    /// which the tokeniser can be used again.
+    default boolean cancelled() {
+        return false;
+    }
 }

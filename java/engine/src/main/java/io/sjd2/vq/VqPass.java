@@ -11,6 +11,7 @@ import io.sjd2.vq.VqLayers.Residual;
 import io.sjd2.vq.VqLayers.Temporal;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.util.concurrent.CancellationException;
 import java.util.function.BiConsumer;
 import org.jspecify.annotations.Nullable;
 
@@ -30,6 +31,8 @@ final class VqPass {
             int channels,
             @Nullable Tensor data,
             @Nullable Tensor moments) {}
+
+    private static final long MEGA = 1_000_000;
 
     private final @Nullable Backend backend;
     private final @Nullable VqBuffers buffers;
@@ -120,6 +123,7 @@ final class VqPass {
             @Nullable Tensor map,
             @Nullable Picture into,
             boolean moments) {
+        checkCancelled();
         Picture out = into;
         if (out == null) {
             out = take(
@@ -142,6 +146,14 @@ final class VqPass {
         done += flop;
         if (backend != null) {
             listener.advanced(Math.min(done, total), total);
+        }
+    }
+
+    /// Stops here if the listener wants it.
+    private void checkCancelled() {
+        if (backend != null && listener.cancelled()) {
+            throw new CancellationException(
+                    "cancelled at " + done / MEGA + " of " + total / MEGA + " MFLOP of a picture");
         }
     }
 
@@ -185,6 +197,7 @@ final class VqPass {
     /// Takes `x` over: it is changed.
     Picture attention(Attention a, Picture x) {
         Picture qkv = normed(a.norm(), a.qkv(), Convolution.same(1), x, null, false);
+        checkCancelled();
         Picture seen = take(x.n, x.frames, x.height, x.width, x.channels);
         long positions = (long) x.height * x.width;
         if (backend != null && seen.data != null && qkv.data != null) {

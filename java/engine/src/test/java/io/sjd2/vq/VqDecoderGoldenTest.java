@@ -4,6 +4,7 @@ import static io.sjd2.vq.VqFixture.difference;
 import static io.sjd2.vq.VqFixture.meanDifference;
 import static io.sjd2.vq.VqFixture.planes;
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.sjd2.io.PngReader;
 import io.sjd2.tensor.DType;
@@ -13,6 +14,7 @@ import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.CancellationException;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.params.ParameterizedTest;
@@ -74,6 +76,33 @@ class VqDecoderGoldenTest {
                         .as("mean of " + grid)
                         .isLessThanOrEqualTo(VqFixture.PICTURES_BF16_MEAN);
             }
+        }
+    }
+
+    @ParameterizedTest
+    @MethodSource("everywhere")
+    void cancellingBetweenLayersLeavesTheTokeniserUsable(String name, String backend) throws IOException {
+        try (VqFixture f = VqFixture.open(name, backend, DType.F32)) {
+            float[] whole = f.decode("vq0");
+            int[] grid = f.shape("vq0.codes");
+            long[] seen = new long[2];
+            VqListener impatient = new VqListener() {
+                @Override
+                public void advanced(long done, long total) {
+                    seen[0] = done;
+                    seen[1] = total;
+                }
+
+                @Override
+                public boolean cancelled() {
+                    return seen[0] > 0 && seen[0] >= seen[1] / 2;
+                }
+            };
+            assertThatThrownBy(() -> f.tokenizer.decode(f.ints("vq0.codes"), grid[1], grid[2], impatient))
+                    .isInstanceOf(CancellationException.class)
+                    .hasMessageContaining("of a picture");
+            assertThat(seen[0]).as("FLOP done of %d", seen[1]).isLessThan(seen[1]);
+            assertThat(f.decode("vq0")).containsExactly(whole);
         }
     }
 
