@@ -79,6 +79,7 @@ public final class Comparison {
     /// @param seconds         time per picture
     /// @param speedup         time of the baseline over time of this one; nothing without a baseline
     /// @param conversion      speedup over step compression; nothing without a baseline
+    /// @param lost            where the rest of the conversion went; null without a baseline
     /// @param nll             see {@link Trial}
     /// @param nllGap          `nll` less the baseline's, prompt by prompt; nothing without a baseline
     /// @param fidelity        objects with the right colour and place
@@ -98,6 +99,7 @@ public final class Comparison {
             Estimate seconds,
             Estimate speedup,
             Estimate conversion,
+            @Nullable ConversionLoss lost,
             Estimate nll,
             Estimate nllGap,
             Estimate fidelity,
@@ -107,8 +109,8 @@ public final class Comparison {
             Estimate whole) {
 
         /// As JSON; beside each mean its 95 % interval `[low, high]` under `.._ci`, null where it is not known.
-        public Map<String, Object> toJson() {
-            Map<String, Object> json = new LinkedHashMap<>();
+        public Map<String, @Nullable Object> toJson() {
+            Map<String, @Nullable Object> json = new LinkedHashMap<>();
             json.put("decoder", decoder);
             json.put("window", window);
             json.put("auto_window", autoWindow);
@@ -120,6 +122,7 @@ public final class Comparison {
             seconds.putInto(json, "seconds");
             speedup.putInto(json, "speedup");
             conversion.putInto(json, "conversion");
+            json.put("conversion_lost", lost == null ? null : lost.toJson());
             nll.putInto(json, "nll");
             nllGap.putInto(json, "nll_gap");
             fidelity.putInto(json, "fidelity");
@@ -248,6 +251,7 @@ public final class Comparison {
                 baseline == null
                         ? Estimate.NONE
                         : Estimate.product(new double[][] {baselineSeconds, passes}, new double[][] {seconds, tokens}),
+                baseline == null ? null : ConversionLoss.between(cost(baseline), cost(own)),
                 Estimate.mean(nll),
                 baseline == null ? Estimate.NONE : Estimate.mean(nllGap),
                 share(own, Fidelity::colorAndPlace),
@@ -255,6 +259,21 @@ public final class Comparison {
                 share(own, Fidelity::size),
                 extra(own),
                 whole(own));
+    }
+
+    private static ConversionLoss.Cost cost(Trial[] trials) {
+        double passes = 0;
+        double forward = 0;
+        double verify = 0;
+        double total = 0;
+        for (Trial trial : trials) {
+            GenerationStatistics s = trial.image.statistics();
+            passes += s.passes();
+            forward += s.forwardSeconds();
+            verify += s.verifySeconds();
+            total += trial.seconds();
+        }
+        return new ConversionLoss.Cost(passes, forward, verify, total);
     }
 
     private static Estimate share(Trial[] trials, ToIntFunction<Fidelity> right) {

@@ -624,6 +624,10 @@ public final class Engine implements AutoCloseable {
                             local.length,
                             s.passes(),
                             seconds,
+                            result.statistics().forwardNanos() * 1e-9,
+                            (result.statistics().windowInputNanos()
+                                            + result.statistics().verifyNanos())
+                                    * 1e-9,
                             prefillSeconds,
                             imageSeconds,
                             s.tested(),

@@ -8,6 +8,8 @@ package io.sjd2;
 /// @param tokens       positions generated, forced ones included
 /// @param passes       forward passes that this picture took part in, after the prefill
 /// @param seconds      wall time of the decoding loop, shared by the pictures of a batch
+/// @param forwardSeconds  of it, in the model
+/// @param verifySeconds  of it, in turning drafts into inputs, in targets and in verification
 /// @param prefillSeconds  wall time of the prompt's pass
 /// @param decodeImageSeconds  wall time from tokens to pixels
 /// @param tested       drafts that met a test
@@ -21,6 +23,8 @@ public record GenerationStatistics(
         int tokens,
         int passes,
         double seconds,
+        double forwardSeconds,
+        double verifySeconds,
         double prefillSeconds,
         double decodeImageSeconds,
         long tested,

@@ -1,6 +1,7 @@
 package io.sjd2.cli;
 
 import io.sjd2.Comparison;
+import io.sjd2.ConversionLoss;
 import io.sjd2.Engine;
 import io.sjd2.GenerationRequest;
 import io.sjd2.ImageFiles;
@@ -10,6 +11,7 @@ import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.Callable;
@@ -37,12 +39,14 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "passes: forward passes per picture behind the prompt's, both guidance rows in one. step_compression: tokens"
-                    + " per pass. conversion: how many times faster than ar, over step compression.",
+                    + " per pass. conversion: how many times faster than ar, over step compression."
+                    + " What it lacks of 1 was lost to pass growth (the model takes longer over a window), verification"
+                    + " and the rest of the picture (host).",
             "nll: mean -log p of the produced tokens under the plain model (temperature 1, no filters, no guidance), in"
                     + " nats; nll_gap: less that of ar, prompt by prompt.",
             "fidelity: share of the objects a scene prompt names that have the right colour and place.",
             "--json prints an array with one object per decoder and window: decoder, window, images, passes,"
-                    + " step_compression, ms_per_pass, seconds, conversion, nll, fidelity and more; beside each mean its"
+                    + " step_compression, ms_per_pass, seconds, conversion, conversion_lost, nll, fidelity and more; beside each mean its"
                     + " interval [low, high] under .._ci."
         })
 final class CompareCommand implements Callable<Integer> {
@@ -195,6 +199,7 @@ final class CompareCommand implements Callable<Integer> {
                 "ms/pass",
                 "seconds",
                 "conversion",
+                "lost to",
                 "nll",
                 "fidelity",
                 "shapes");
@@ -207,6 +212,7 @@ final class CompareCommand implements Callable<Integer> {
                     Table.cell(row.msPerPass(), 2),
                     Table.cell(row.seconds(), 3),
                     Table.cell(row.conversion(), 2),
+                    lost(row.lost()),
                     Table.cell(row.nll(), 3),
                     Table.percent(row.fidelity()),
                     Table.percent(row.shape()));
@@ -215,6 +221,18 @@ final class CompareCommand implements Callable<Integer> {
         console.out()
                 .println(comparison.prompts().size()
                         + " pictures each; ± is half a 95 % interval; fidelity: objects with"
-                        + " the right colour and place, shapes: with the right shape");
+                        + " the right colour and place, shapes: with the right shape; lost to: what conversion lacks"
+                        + " of 1, for a pass that takes longer over a window, verification, and the rest");
+    }
+
+    private static String lost(@Nullable ConversionLoss lost) {
+        return lost == null
+                ? ""
+                : String.format(
+                        Locale.ROOT,
+                        "pass %.2f verify %.2f rest %.2f",
+                        lost.passGrowth(),
+                        lost.verification(),
+                        lost.host());
     }
 }

@@ -60,6 +60,13 @@ class CompareCommandTest {
                         .as(name)
                         .isGreaterThanOrEqualTo(value);
             }
+            Json lost = row.get("conversion_lost");
+            assertThat(row.get("conversion").number()
+                            + lost.get("pass_growth").number()
+                            + lost.get("verification").number()
+                            + lost.get("host").number())
+                    .as("conversion and what was lost")
+                    .isCloseTo(1, org.assertj.core.data.Offset.offset(1e-9));
             assertThat(row.get("step_compression").number())
                     .isCloseTo(256 / row.get("passes").number(), org.assertj.core.data.Offset.offset(1e-9));
         }
@@ -89,6 +96,7 @@ class CompareCommandTest {
         Json row = Json.parse(session.out(), "standard output").items().get(0);
         assertThat(row.keys()).contains("conversion", "conversion_ci");
         assertThat(row.has("conversion")).isFalse();
+        assertThat(row.has("conversion_lost")).isFalse();
         assertThat(row.has("passes_ci")).as("one picture has no spread").isFalse();
     }
 
