@@ -1,6 +1,7 @@
 package io.sjd2.benchmarks;
 
 import io.sjd2.io.AtomicFiles;
+import io.sjd2.io.Json;
 import java.io.IOException;
 import java.io.PrintStream;
 import java.nio.file.Files;
@@ -10,12 +11,13 @@ import java.time.ZoneOffset;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Locale;
+import java.util.ServiceLoader;
 import java.util.stream.Collectors;
 
 /// `sjd2 bench`: measures the machine, runs a selection and prints how far each result is from the roof.
 ///
 /// ```
-/// BenchMain [--quick] [--json] [--threads N] [--only NAME]... [--out FILE]
+/// BenchMain [--quick] [--peers] [--json] [--threads N] [--only NAME]... [--out FILE] [--store FOLDER]
 /// BenchMain --page RESULTS_FOLDER PAGE
 /// ```
 public final class BenchMain {
@@ -29,7 +31,9 @@ public final class BenchMain {
         }
         boolean quick = arguments.remove("--quick");
         boolean json = arguments.remove("--json");
+        boolean compare = arguments.remove("--peers");
         String out = value(arguments, "--out", "");
+        String store = value(arguments, "--store", "");
         int threads = Integer.parseInt(value(arguments, "--threads", "0"));
         List<String> only = new ArrayList<>();
         for (String name = value(arguments, "--only", ""); !name.isEmpty(); name = value(arguments, "--only", "")) {
@@ -40,7 +44,15 @@ public final class BenchMain {
         }
         Path home =
                 Path.of(System.getProperty("sjd2.home", ".")).toAbsolutePath().normalize();
-        List<Suite.Selection> all = quick ? Suite.quick() : Suite.sensible();
+        List<Peer> peers = compare
+                ? ServiceLoader.load(Peer.class).stream()
+                        .map(ServiceLoader.Provider::get)
+                        .toList()
+                : List.of();
+        if (compare && peers.isEmpty()) {
+            throw new IllegalStateException("no peer is on the class path: sjd2 bench --peers builds and names them");
+        }
+        List<Suite.Selection> all = compare ? Suite.comparable(quick) : quick ? Suite.quick() : Suite.sensible();
         List<Suite.Selection> selections = all.stream()
                 .filter(s -> only.isEmpty() || only.contains(s.name().toLowerCase(Locale.ROOT)))
                 .toList();
@@ -51,13 +63,31 @@ public final class BenchMain {
         // Results alone go to standard output; JMH hands what its processes say to whatever stands for it.
         PrintStream results = System.out;
         System.setOut(System.err);
-        Report report = run(selections, threads, home, quick);
+        // Found out before, not after ten minutes of measuring.
+        List<Path> folders = new ArrayList<>();
+        if (!store.isEmpty()) {
+            folders.addAll(List.of(Path.of(store, "machines"), Path.of(store, "results")));
+        }
         if (!out.isEmpty()) {
-            Path file = Path.of(out);
-            if (file.toAbsolutePath().getParent() != null) {
-                Files.createDirectories(file.toAbsolutePath().getParent());
+            folders.add(Path.of(out).toAbsolutePath().getParent());
+        }
+        for (Path folder : folders) {
+            Files.createDirectories(folder);
+            if (!Files.isWritable(folder)) {
+                throw new IOException(folder + ": may not be written to: name another file with --out");
             }
+        }
+        Report report = run(selections, peers, threads, home, quick);
+        if (!out.isEmpty()) {
+            AtomicFiles.write(Path.of(out), report.json());
+        }
+        if (!store.isEmpty()) {
+            Path machine = Path.of(store, "machines", report.machine().device() + ".json");
+            AtomicFiles.write(machine, Json.prettyText(report.machine().toJson()));
+            String kind = (compare ? "-peers" : "") + (quick ? "-quick" : "") + (only.isEmpty() ? "" : "-part");
+            Path file = Path.of(store, "results", report.name() + kind + ".json");
             AtomicFiles.write(file, report.json());
+            System.err.println("stored " + machine + " and " + file);
         }
         results.print(json ? report.jsonResults() : report.text());
     }
@@ -74,7 +104,8 @@ public final class BenchMain {
         return arguments.remove(at);
     }
 
-    private static Report run(List<Suite.Selection> selections, int threads, Path home, boolean quick) {
+    private static Report run(List<Suite.Selection> selections, List<Peer> peers, int threads, Path home, boolean quick)
+            throws IOException {
         System.err.println("measuring the machine ...");
         Machine machine = Machine.measure(threads, home);
         Suite suite = new Suite(threads, home, quick);
@@ -83,9 +114,10 @@ public final class BenchMain {
         List<Measured> results = new ArrayList<>();
         for (Suite.Selection selection : selections) {
             System.err.printf(Locale.ROOT, "%3d of %d  %s %s%n", done, total, selection.name(), selection.parameters());
-            results.addAll(suite.run(selection, machine));
+            results.addAll(peers.isEmpty() ? suite.run(selection, machine) : suite.compare(selection, machine, peers));
             done += selection.size();
         }
-        return new Report(LocalDate.now(ZoneOffset.UTC).toString(), machine, results);
+        return new Report(
+                LocalDate.now(ZoneOffset.UTC).toString(), machine, results, Projection.of(results, threads, home));
     }
 }

@@ -5,12 +5,10 @@ import io.sjd2.kernel.Backends;
 import io.sjd2.kernel.StateBlock;
 import io.sjd2.kernel.StateBlock.ImageField;
 import io.sjd2.kernel.StateBlock.SequenceField;
-import io.sjd2.tensor.BFloat16;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
-import java.lang.foreign.ValueLayout;
 import java.util.ArrayList;
 import java.util.List;
 
@@ -59,17 +57,9 @@ final class Case implements AutoCloseable {
     /// Numbers evenly spread over `[-scale, scale)`.
     Tensor random(DType type, double scale, long... extents) {
         Tensor tensor = backend.allocate(arena, type, extents);
-        long seed = ++tensors * 0x9E3779B97F4A7C15L;
         try (Arena host = Arena.ofConfined()) {
             MemorySegment bytes = host.allocate(tensor.bytes(), 64);
-            for (long i = 0; i < tensor.elements(); i++) {
-                float value = (float) (scale * ((mix(seed + i) >> 11) * 0x1p-52));
-                if (type == DType.F32) {
-                    bytes.setAtIndex(ValueLayout.JAVA_FLOAT, i, value);
-                } else {
-                    bytes.setAtIndex(ValueLayout.JAVA_SHORT, i, BFloat16.fromFloat(value));
-                }
-            }
+            Numbers.fill(bytes, type, ++tensors, scale, tensor.elements());
             backend.upload(tensor, bytes);
         }
         return tensor;
@@ -80,19 +70,13 @@ final class Case implements AutoCloseable {
         return random(dtype, 1, extents);
     }
 
-    private static long mix(long z) {
-        long a = (z ^ (z >>> 30)) * 0xBF58476D1CE4E5B9L;
-        long b = (a ^ (a >>> 27)) * 0x94D049BB133111EBL;
-        return b ^ (b >>> 31);
-    }
-
     /// Integers from 0 to below `bound`.
     Tensor ints(int bound, long count) {
         Tensor tensor = backend.allocate(arena, DType.I32, count);
-        long seed = ++tensors * 0x9E3779B97F4A7C15L;
+        int number = ++tensors;
         int[] values = new int[Math.toIntExact(count)];
         for (int i = 0; i < values.length; i++) {
-            values[i] = (int) Long.remainderUnsigned(mix(seed + i), bound);
+            values[i] = Numbers.below(bound, number, i);
         }
         backend.upload(tensor, MemorySegment.ofArray(values));
         return tensor;

@@ -15,7 +15,12 @@ record Cost(double bytes, double flop, DType dtype, boolean cached, int rows) {
 
     /// Of a call whose working set is its bytes.
     static Cost of(double bytes, double flop, DType dtype, int rows) {
-        return new Cost(bytes, flop, dtype, bytes < CACHED_BELOW, rows);
+        return new Cost(bytes, flop, dtype, fitsCache(bytes), rows);
+    }
+
+    /// Whether so many bytes are taken to stay in a cache from call to call.
+    static boolean fitsCache(double bytes) {
+        return bytes < CACHED_BELOW;
     }
 
     /// Of a call that finds its weights in memory, not in a cache.

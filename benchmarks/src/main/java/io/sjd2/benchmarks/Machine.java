@@ -13,6 +13,7 @@ import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.LinkedHashMap;
+import java.util.Locale;
 import java.util.Map;
 
 /// The machine that results were taken on, and what it can do at best with the threads that ran them.
@@ -101,6 +102,12 @@ record Machine(
             Thread.currentThread().interrupt();
             throw new UncheckedIOException(new IOException("interrupted while asking git for the commit", e));
         }
+    }
+
+    /// A name for files: processor, threads and instruction set.
+    String device() {
+        String name = cpu + "-" + threads + "-threads-" + isa;
+        return name.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]+", "-").replaceAll("^-|-$", "");
     }
 
     /// The least time that a cost can take here, in seconds.

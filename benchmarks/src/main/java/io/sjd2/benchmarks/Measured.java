@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
 /// @param rows           rows per sequence of a pass; 0 where that has no meaning
 /// @param medianMicros   median time of a call
 /// @param samples        calls that were timed
+/// @param allocated      bytes that a call allocates on the Java heap, by JMH's allocation profiler
 /// @param gbPerSecond    bytes that had to be moved over the median, in 10^9; null where it says nothing, as the
 ///     next three
 /// @param gflopPerSecond operations over the median, in 10^9
@@ -29,6 +30,7 @@ record Measured(
         int rows,
         double medianMicros,
         long samples,
+        double allocated,
         @Nullable Double gbPerSecond,
         @Nullable Double gflopPerSecond,
         @Nullable Double rooflineShare,
@@ -41,6 +43,7 @@ record Measured(
             Map<String, String> parameters,
             double medianMicros,
             long samples,
+            double allocated,
             @Nullable Cost cost,
             Machine machine) {
         Map<String, String> others = new TreeMap<>(parameters);
@@ -54,6 +57,7 @@ record Measured(
                 rows == null ? 0 : Integer.parseInt(rows),
                 medianMicros,
                 samples,
+                allocated,
                 cost == null ? null : cost.bytes() / seconds * 1e-9,
                 cost == null ? null : cost.flop() / seconds * 1e-9,
                 cost == null ? null : machine.floor(cost) / seconds,
@@ -70,6 +74,7 @@ record Measured(
                 rows,
                 medianMicros,
                 samples,
+                allocated,
                 gbPerSecond,
                 gflopPerSecond,
                 rooflineShare,
@@ -92,6 +97,7 @@ record Measured(
         json.put("rows", rows);
         json.put("median_us", medianMicros);
         json.put("samples", samples);
+        json.put("allocated_bytes", allocated);
         json.put("gb_per_s", gbPerSecond);
         json.put("gflop_per_s", gflopPerSecond);
         json.put("roofline_share", rooflineShare);
@@ -114,6 +120,7 @@ record Measured(
                 json.get("rows").int32(),
                 json.get("median_us").number(),
                 json.get("samples").int64(),
+                json.get("allocated_bytes").number(),
                 number(json, "gb_per_s"),
                 number(json, "gflop_per_s"),
                 number(json, "roofline_share"),

@@ -16,13 +16,20 @@ import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
+import java.lang.foreign.ValueLayout;
+import java.util.Arrays;
 import java.util.Collections;
 
-/// One image's pass at a model's shape, half-way through the picture, that can be repeated.
+/// One image's pass at a model's shape, half-way through the picture, that can be repeated: behind a short prompt lie
+/// cache entries of zeros, as many as half a picture's tokens less the window.
 ///
 /// Owns backend, weights and cache; confined to one thread.
-final class Pass implements AutoCloseable {
-    private static final int PROMPT = 8;
+public final class Pass implements AutoCloseable {
+    /// Ids of the prompt. All but the last are in the cache.
+    private static final int[] PROMPT = {1, 0, 0, 0, 0, 0, 0, 2};
+
+    /// Codes of the smallest head, for timing layers alone.
+    public static final int FEW_CODES = 64;
 
     private final Arena arena = Arena.ofShared();
     private final Backend backend;
@@ -34,23 +41,23 @@ final class Pass implements AutoCloseable {
     private final DraftEmbeddings embeddings;
     private final Tensor input;
     private final Tensor logits;
+    private final Shape shape;
     private final int rows;
     private final int committed;
 
+    /// @param codes  of the head: those of the shape, or fewer
     /// @param rows   rows per sequence
     /// @param batch  1, or 2 for guidance
-    Pass(String backend, int threads, Shape shape, int layers, DType dtype, int rows, int batch) {
+    public Pass(String backend, int threads, Shape shape, int layers, int codes, DType dtype, int rows, int batch) {
         int length = shape.grid * shape.grid;
+        this.shape = shape;
         this.rows = rows;
-        this.committed = (length - rows) / 2;
+        this.committed = committed(shape, rows);
         this.backend = Backends.open(backend, threads);
         this.kernels = this.backend.kernels();
-        this.model = SyntheticWeights.load(this.backend, shape, layers, dtype);
-        this.forward = new TransformerForward(model, batch, rows, PROMPT + length);
-        int[] prompt = new int[PROMPT];
-        prompt[0] = 1;
-        prompt[PROMPT - 1] = 2;
-        forward.prefill(Collections.nCopies(batch, new Prompt.Tokens(prompt)));
+        this.model = SyntheticWeights.load(this.backend, shape, layers, codes, dtype);
+        this.forward = new TransformerForward(model, batch, rows, PROMPT.length + length);
+        forward.prefill(Collections.nCopies(batch, new Prompt.Tokens(PROMPT)));
         this.state = new StateBlock(this.backend, arena, batch, 1, rows);
         state.set(0, ImageField.LENGTH, length);
         state.set(0, ImageField.WINDOW, rows);
@@ -60,11 +67,10 @@ final class Pass implements AutoCloseable {
         state.setFloat(0, ImageField.GUIDANCE, batch == 1 ? 1 : 3);
         state.set(0, ImageField.UNCOND, batch - 2);
         state.set(0, ImageField.COND, batch - 1);
-        this.window =
-                WindowState.allocate(this.backend, arena, 1, rows, length, shape.codes, shape.hidden, false, false);
+        this.window = WindowState.allocate(this.backend, arena, 1, rows, length, codes, shape.hidden, false, false);
         this.embeddings = forward.embeddings(0);
         this.input = this.backend.allocate(arena, DType.F32, 1, rows, shape.hidden);
-        this.logits = this.backend.allocate(arena, DType.F32, batch, rows, shape.codes);
+        this.logits = this.backend.allocate(arena, DType.F32, batch, rows, codes);
         place();
         kernels.windowInput(input, window, embeddings, state);
         this.backend.synchronize();
@@ -82,8 +88,49 @@ final class Pass implements AutoCloseable {
         state.push();
     }
 
+    private static int committed(Shape shape, int rows) {
+        return (shape.grid * shape.grid - rows) / 2;
+    }
+
+    /// Cache entries before a pass.
+    public static int kvLength(Shape shape, int rows) {
+        return PROMPT.length - 1 + committed(shape, rows);
+    }
+
+    /// Cache entries that a sequence may grow to.
+    public static int capacity(Shape shape) {
+        return PROMPT.length + shape.grid * shape.grid;
+    }
+
+    /// Ids whose embeddings, run from position 0 on, fill the first entries of the cache; those behind are zeros.
+    public static int[] cachedPrompt() {
+        return Arrays.copyOf(PROMPT, PROMPT.length - 1);
+    }
+
+    /// What enters the first layer, `[rows, hidden]`: the drafts' embeddings, and those of the cells that they are
+    /// for. Every sequence has the same.
+    public float[] layerInput() {
+        float[] out = new float[rows * shape.hidden];
+        try (Arena host = Arena.ofConfined()) {
+            MemorySegment bytes = host.allocate(input.bytes(), 64);
+            backend.download(bytes, input);
+            MemorySegment block = host.allocate(2 * SyntheticWeights.blockElements(shape), 64);
+            SyntheticWeights.fill(block, shape);
+            Tensor drafts = Tensor.of(bytes, DType.F32, input.shape());
+            Tensor cells = Tensor.of(block, DType.BF16, SyntheticWeights.blockElements(shape));
+            for (int i = 0; i < out.length; i++) {
+                int cell = committed + i / shape.hidden;
+                int column = i % shape.hidden;
+                out[i] = drafts.getFloat(i)
+                        + cells.getFloat((long) cell / shape.grid * shape.hidden + column)
+                        + cells.getFloat((long) cell % shape.grid * shape.hidden + column);
+            }
+        }
+        return out;
+    }
+
     /// The model alone, and the wait for it.
-    void forward() {
+    public void forward() {
         forward.run(input, logits, window, state);
         backend.synchronize();
     }
@@ -104,26 +151,22 @@ final class Pass implements AutoCloseable {
         return state.get(0, ImageField.ACCEPTED);
     }
 
-    /// Logits of the first row of each sequence.
-    float[] firstLogits() {
-        int codes = Math.toIntExact(logits.dim(2));
-        float[] out = new float[Math.toIntExact(logits.dim(0)) * codes];
+    /// Logits of the last pass, `[batch, rows, codes]`.
+    public float[] logits() {
+        float[] out = new float[Math.toIntExact(logits.elements())];
         try (Arena host = Arena.ofConfined()) {
             MemorySegment bytes = host.allocate(logits.bytes(), 64);
             backend.download(bytes, logits);
-            Tensor copy = Tensor.of(bytes, DType.F32, logits.shape());
-            for (int i = 0; i < out.length; i++) {
-                out[i] = copy.getFloat((long) (i / codes) * rows * codes + i % codes);
-            }
+            MemorySegment.copy(bytes, ValueLayout.JAVA_FLOAT, 0, out, 0, out.length);
         }
         return out;
     }
 
     /// Bytes and operations of a pass, attention over the middle of the picture included.
-    static Cost cost(Shape shape, int layers, DType dtype, int rows, int batch) {
-        double weights = layers * (double) shape.layerWeights() + (double) shape.codes * shape.hidden;
+    static Cost cost(Shape shape, int layers, int codes, DType dtype, int rows, int batch) {
+        double weights = layers * (double) shape.layerWeights() + (double) codes * shape.hidden;
         double width = (double) shape.heads * shape.headDim;
-        int kvLen = PROMPT + (shape.grid * shape.grid - rows) / 2;
+        int kvLen = kvLength(shape, rows);
         double cache = 2.0 * layers * batch * (kvLen + rows) * width;
         double attention = 4.0 * layers * batch * rows * width * (kvLen + (rows + 1) / 2.0);
         return Cost.of(dtype.bytes() * (weights + cache), 2.0 * batch * rows * weights + attention, dtype, rows);

@@ -70,6 +70,11 @@ public abstract class PassBenchmark implements Costed {
         return layers == 0 ? Shape.of(model).layers : layers;
     }
 
+    /// Of the head.
+    int codes() {
+        return Shape.of(model).codes;
+    }
+
     final Pass pass() {
         Pass pass = opened;
         if (pass == null) {
@@ -81,7 +86,7 @@ public abstract class PassBenchmark implements Costed {
     @Setup(Level.Trial)
     public final void openAndCheck() {
         check();
-        opened = new Pass(backend, threads, Shape.of(model), depth(), type(), rows, batch);
+        opened = new Pass(backend, threads, Shape.of(model), depth(), codes(), type(), rows, batch);
         opened.step();
         if (opened.accepted() < 1) {
             throw new IllegalStateException(
@@ -91,11 +96,11 @@ public abstract class PassBenchmark implements Costed {
 
     private void check() {
         int few = Math.min(depth(), CHECKED_LAYERS);
-        try (Pass own = new Pass(backend, threads, Shape.of(model), few, type(), 1, batch);
-                Pass reference = new Pass("reference", 0, Shape.of(model), few, type(), 1, batch)) {
+        try (Pass own = new Pass(backend, threads, Shape.of(model), few, codes(), type(), 1, batch);
+                Pass reference = new Pass("reference", 0, Shape.of(model), few, codes(), type(), 1, batch)) {
             own.forward();
             reference.forward();
-            assertClose(own.firstLogits(), reference.firstLogits());
+            assertClose(own.logits(), reference.logits());
         }
     }
 
@@ -117,7 +122,7 @@ public abstract class PassBenchmark implements Costed {
 
     @Override
     public final Cost cost() {
-        return Pass.cost(Shape.of(model), depth(), type(), rows, batch);
+        return Pass.cost(Shape.of(model), depth(), codes(), type(), rows, batch);
     }
 
     @TearDown(Level.Trial)

@@ -23,7 +23,7 @@ final class PerformancePage {
         more. Where a cache holds the data from call to call, only the arithmetic roof is counted.
         *ratio* is the peer's time over ours.
 
-        Run it yourself: `./sjd2 bench`, `./sjd2 bench --quick`, `./sjd2 bench --help`.
+        Run it yourself: `./sjd2 bench`, `./sjd2 bench --quick`, `./sjd2 bench --peers`, `./sjd2 bench --help`.
         """;
 
     private PerformancePage() {}
@@ -78,6 +78,11 @@ final class PerformancePage {
             if (row == 0) {
                 out.append("| --- ".repeat(cells.getFirst().size())).append("|\n");
             }
+        }
+        if (!report.sentences().isEmpty()) {
+            out.append('\n');
+            report.sentences()
+                    .forEach(sentence -> out.append("- ").append(sentence).append(".\n"));
         }
     }
 }

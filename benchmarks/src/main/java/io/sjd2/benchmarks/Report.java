@@ -17,9 +17,16 @@ import org.jspecify.annotations.Nullable;
 /// @param date     day of the run, `2026-11-24`
 /// @param machine  where, with its limits
 /// @param results  in the order of the run
-record Report(String date, Machine machine, List<Measured> results) {
+/// @param projections  what they say of a large model
+record Report(String date, Machine machine, List<Measured> results, List<Projection> projections) {
     Report {
         results = List.copyOf(results);
+        projections = List.copyOf(projections);
+    }
+
+    /// A name for files: day, device and commit.
+    String name() {
+        return date + "-" + machine.device() + "-" + machine.commit();
     }
 
     /// The whole document.
@@ -29,6 +36,7 @@ record Report(String date, Machine machine, List<Measured> results) {
         json.put("date", date);
         json.put("machine", machine.toJson());
         json.put("results", results.stream().map(Measured::toJson).toList());
+        json.put("projections", projections.stream().map(Projection::toJson).toList());
         return Json.prettyText(json);
     }
 
@@ -48,7 +56,11 @@ record Report(String date, Machine machine, List<Measured> results) {
         for (Json result : json.get("results").items()) {
             results.add(Measured.fromJson(result));
         }
-        return new Report(json.get("date").string(), Machine.fromJson(json.get("machine")), results);
+        List<Projection> projections = new ArrayList<>();
+        for (Json projection : json.get("projections").items()) {
+            projections.add(Projection.fromJson(projection));
+        }
+        return new Report(json.get("date").string(), Machine.fromJson(json.get("machine")), results, projections);
     }
 
     /// One line on the machine and one on its limits.
@@ -101,6 +113,36 @@ record Report(String date, Machine machine, List<Measured> results) {
         return cells;
     }
 
+    /// What the results say beside their numbers: of memory that iterations allocate, and of a large model.
+    List<String> sentences() {
+        List<String> sentences = new ArrayList<>();
+        results.stream()
+                .filter(m -> m.benchmark().equals("DecodeStep"))
+                .mapToDouble(Measured::allocated)
+                .max()
+                .ifPresent(most -> sentences.add(String.format(
+                        Locale.ROOT,
+                        "An iteration of the decode loop allocates at most %.1f bytes on the Java heap, by JMH's"
+                                + " allocation profiler",
+                        most)));
+        projections.stream()
+                .map(p -> String.format(
+                        Locale.ROOT,
+                        "%s at the shape of %s, window %d: %.2f tokens per pass (%d pictures of the bundled model) times"
+                                + " %.2f ms / %.2f ms per iteration: %.2f times the speed of ar, conversion %.2f",
+                        p.decoder(),
+                        p.model(),
+                        p.rows(),
+                        p.compression(),
+                        p.pictures(),
+                        p.arMicros() * 1e-3,
+                        p.micros() * 1e-3,
+                        p.speedup(),
+                        p.conversion()))
+                .forEach(sentences::add);
+        return sentences;
+    }
+
     private static String number(@Nullable Double value, int digits) {
         return value == null ? "" : String.format(Locale.ROOT, "%." + digits + "f", value);
     }
@@ -124,6 +166,10 @@ record Report(String date, Machine machine, List<Measured> results) {
                 line.append(left ? cell + padding : padding + cell).append("  ");
             }
             out.append(line.toString().stripTrailing()).append('\n');
+        }
+        if (!sentences().isEmpty()) {
+            out.append('\n');
+            sentences().forEach(sentence -> out.append(sentence).append('\n'));
         }
         return out.toString();
     }

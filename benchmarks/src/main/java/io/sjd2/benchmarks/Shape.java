@@ -4,7 +4,7 @@ import java.util.Arrays;
 import java.util.stream.Collectors;
 
 /// Shapes of the models that results are quoted for.
-enum Shape {
+public enum Shape {
     DEMO("demo", 256, 768, 6, 4, 64, 512, 16),
     JANUS_PRO_1B("janus-pro-1b", 2048, 5632, 24, 16, 128, 16_384, 24),
     LUMINA_7B("lumina-7b", 4096, 11_008, 32, 32, 128, 8_192, 48),
@@ -12,13 +12,13 @@ enum Shape {
     TINY("tiny", 64, 96, 2, 2, 32, 32, 8);
 
     private final String label;
-    final int hidden;
-    final int intermediate;
-    final int layers;
-    final int heads;
-    final int headDim;
-    final int codes;
-    final int grid;
+    public final int hidden;
+    public final int intermediate;
+    public final int layers;
+    public final int heads;
+    public final int headDim;
+    public final int codes;
+    public final int grid;
 
     Shape(String label, int hidden, int intermediate, int layers, int heads, int headDim, int codes, int grid) {
         this.label = label;
@@ -32,7 +32,7 @@ enum Shape {
     }
 
     /// The shape of a label such as `janus-pro-1b`.
-    static Shape of(String label) {
+    public static Shape of(String label) {
         return Arrays.stream(values())
                 .filter(shape -> shape.label.equals(label))
                 .findFirst()
@@ -41,14 +41,15 @@ enum Shape {
     }
 
     /// Numbers in the products of one layer.
-    long layerWeights() {
+    public long layerWeights() {
         return Arrays.stream(Product.values())
                 .filter(product -> product != Product.HEAD)
                 .mapToLong(product -> product.nOut(this) * product.nIn(this))
                 .sum();
     }
 
-    int qkvSize() {
+    /// Width of queries, keys and values together.
+    public int qkvSize() {
         return 3 * heads * headDim;
     }
 
@@ -58,7 +59,7 @@ enum Shape {
     }
 
     /// The matrix products of a pass.
-    enum Product {
+    public enum Product {
         QKV,
         OUT,
         GATE_UP,
@@ -66,11 +67,12 @@ enum Shape {
         HEAD;
 
         /// The product of a label such as `gate_up`.
-        static Product of(String label) {
+        public static Product of(String label) {
             return valueOf(label.toUpperCase(java.util.Locale.ROOT));
         }
 
-        long nOut(Shape shape) {
+        /// Width of the result.
+        public long nOut(Shape shape) {
             return switch (this) {
                 case QKV -> shape.qkvSize();
                 case OUT, DOWN -> shape.hidden;
@@ -79,7 +81,8 @@ enum Shape {
             };
         }
 
-        long nIn(Shape shape) {
+        /// Width of what is multiplied.
+        public long nIn(Shape shape) {
             return switch (this) {
                 case QKV, GATE_UP, HEAD -> shape.hidden;
                 case OUT -> (long) shape.heads * shape.headDim;

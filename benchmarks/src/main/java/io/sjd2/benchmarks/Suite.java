@@ -9,6 +9,7 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.infra.BenchmarkParams;
+import org.openjdk.jmh.profile.GCProfiler;
 import org.openjdk.jmh.results.RunResult;
 import org.openjdk.jmh.runner.Runner;
 import org.openjdk.jmh.runner.RunnerException;
@@ -52,6 +53,23 @@ final class Suite {
                     .reduce(1, (a, b) -> a * b);
         }
 
+        /// Every combination, as a selection of its own.
+        List<Selection> points() {
+            List<Map<String, String>> points = List.of(Map.of());
+            for (Map.Entry<String, String> parameter : parameters.entrySet()) {
+                List<Map<String, String>> longer = new ArrayList<>();
+                for (Map<String, String> point : points) {
+                    for (String value : parameter.getValue().split(",")) {
+                        Map<String, String> with = new LinkedHashMap<>(point);
+                        with.put(parameter.getKey(), value);
+                        longer.add(with);
+                    }
+                }
+                points = longer;
+            }
+            return points.stream().map(point -> new Selection(type, point)).toList();
+        }
+
         /// The class's name without the ending that all of them have.
         String name() {
             return type.getSimpleName().replace("Benchmark", "");
@@ -73,6 +91,7 @@ final class Suite {
                 "1,16,64",
                 "product",
                 "gate_up,down"));
+        all.add(Selection.of(LayerProductsBenchmark.class, "model", janus, "dtype", "f32,bf16", "rows", "1,16,64"));
         all.add(Selection.of(
                 AttentionBenchmark.class, "model", janus, "dtype", "f32,bf16", "rows", "1,64", "kvLen", "2400"));
         for (Class<?> rowWise : List.of(
@@ -127,6 +146,19 @@ final class Suite {
                 "batch",
                 "1"));
         all.add(Selection.of(DecodeStepBenchmark.class, "model", janus, "dtype", "bf16", "rows", "1,64", "batch", "1"));
+        // Whole, with guidance: what a picture of that model would take at the bundled model's compression.
+        all.add(Selection.of(
+                DecodeStepBenchmark.class,
+                "model",
+                janus,
+                "layers",
+                "0",
+                "dtype",
+                "bf16",
+                "rows",
+                "1,16,32,64",
+                "batch",
+                "2"));
         all.add(Selection.of(GenerateBenchmark.class, "decoder", "ar,exact,sjd-mc,sjd2-mc", "rows", "0"));
         all.add(Selection.of(LoadBenchmark.class, "dtype", "bf16"));
         return all;
@@ -160,34 +192,67 @@ final class Suite {
                 Selection.of(GenerateBenchmark.class, "decoder", "ar,sjd2-mc", "rows", "0"));
     }
 
+    /// What peers are compared at: the products of a layer, layers and a whole pass.
+    ///
+    /// @param quick  the products alone, in under two minutes
+    static List<Selection> comparable(boolean quick) {
+        String janus = "janus-pro-1b";
+        Selection products =
+                Selection.of(LayerProductsBenchmark.class, "model", janus, "dtype", "f32,bf16", "rows", "1,16,64");
+        if (quick) {
+            return List.of(products);
+        }
+        return List.of(
+                products,
+                Selection.of(
+                        LayerBenchmark.class, "model", janus, "dtype", "f32,bf16", "rows", "1,16,64", "batch", "1"),
+                Selection.of(
+                        ForwardPassBenchmark.class,
+                        "model",
+                        janus,
+                        "layers",
+                        "0",
+                        "dtype",
+                        "f32,bf16",
+                        "rows",
+                        "1,16,64",
+                        "batch",
+                        "1"));
+    }
+
+    /// Runs a selection and, right after each of its points, every peer that has the benchmark and the dtype.
+    List<Measured> compare(Selection selection, Machine machine, List<Peer> peers) {
+        List<Measured> all = new ArrayList<>();
+        for (Selection point : selection.points()) {
+            Measured own = run(point, machine).getFirst();
+            boolean alone = true;
+            for (Peer peer : peers) {
+                for (Peer.Pair pair : peer.benchmarks()) {
+                    if (pair.ours() == selection.type()
+                            && peer.dtypes().contains(point.parameters().get("dtype"))) {
+                        RunResult theirs = results(new Selection(pair.theirs(), point.parameters()))
+                                .iterator()
+                                .next();
+                        all.add(own.against(
+                                peer.name(),
+                                theirs.getPrimaryResult().getStatistics().getPercentile(50)));
+                        alone = false;
+                    }
+                }
+            }
+            if (alone) {
+                all.add(own);
+            }
+        }
+        return all;
+    }
+
     /// Runs one selection.
     ///
     /// @throws IllegalStateException if a benchmark fails, as one whose answer is wrong does
     List<Measured> run(Selection selection, Machine machine) {
-        ChainedOptionsBuilder options = new OptionsBuilder()
-                .include("^" + selection.type().getName().replace(".", "\\.") + "\\.latency$")
-                .forks(1)
-                .warmupIterations(2)
-                .warmupTime(iteration)
-                .measurementIterations(iterations)
-                .measurementTime(iteration)
-                .shouldFailOnError(true)
-                .verbosity(VerboseMode.SILENT)
-                .jvmArgsPrepend(flags());
-        selection.parameters().forEach((name, values) -> options.param(name, values.split(",")));
-        options.param("threads", Integer.toString(threads));
-        Collection<RunResult> results;
-        try {
-            results = new Runner(options.build()).run();
-        } catch (RunnerException e) {
-            throw new IllegalStateException(
-                    selection.name() + " failed: " + e.getMessage() + "; run it alone to see why: java -cp"
-                            + " 'benchmarks/target/sjd2-benchmarks.jar:benchmarks/target/lib/*' org.openjdk.jmh.Main "
-                            + selection.name(),
-                    e);
-        }
         List<Measured> measured = new ArrayList<>();
-        for (RunResult result : results) {
+        for (RunResult result : results(selection)) {
             BenchmarkParams params = result.getParams();
             Map<String, String> values = new LinkedHashMap<>();
             for (String key : params.getParamsKeys()) {
@@ -197,11 +262,44 @@ final class Suite {
             values.remove("backend");
             values.remove("threads");
             values.remove("folder");
+            double allocated =
+                    result.getSecondaryResults().get("gc.alloc.rate.norm").getScore();
             var statistics = result.getPrimaryResult().getStatistics();
             measured.add(Measured.of(
-                    selection.name(), values, statistics.getPercentile(50), statistics.getN(), cost, machine));
+                    selection.name(),
+                    values,
+                    statistics.getPercentile(50),
+                    statistics.getN(),
+                    allocated,
+                    cost,
+                    machine));
         }
         return measured;
+    }
+
+    private Collection<RunResult> results(Selection selection) {
+        ChainedOptionsBuilder options = new OptionsBuilder()
+                .include("^" + selection.type().getName().replace(".", "\\.") + "\\.latency$")
+                .forks(1)
+                .warmupIterations(2)
+                .warmupTime(iteration)
+                .measurementIterations(iterations)
+                .measurementTime(iteration)
+                .shouldFailOnError(true)
+                .verbosity(VerboseMode.SILENT)
+                .addProfiler(GCProfiler.class)
+                .jvmArgsPrepend(flags());
+        selection.parameters().forEach((name, values) -> options.param(name, values.split(",")));
+        options.param("threads", Integer.toString(threads));
+        try {
+            return new Runner(options.build()).run();
+        } catch (RunnerException e) {
+            throw new IllegalStateException(
+                    selection.name() + " failed: " + e.getMessage() + "; run it alone to see why: java -cp '"
+                            + System.getProperty("java.class.path") + "' org.openjdk.jmh.Main "
+                            + selection.name(),
+                    e);
+        }
     }
 
     /// Properties that the benchmarks' processes need; what a class asks for itself is appended behind them.
@@ -210,7 +308,13 @@ final class Suite {
                 "-Dsjd2.home=" + home,
                 // JMH still measures objects that way.
                 "--sun-misc-unsafe-memory-access=allow"));
-        for (String name : List.of("sjd2.native.dir", "sjd2.cache")) {
+        for (String name : List.of(
+                "sjd2.native.dir",
+                "sjd2.cache",
+                "org.bytedeco.javacpp.cachedir",
+                "ENGINE_CACHE_DIR",
+                "DJL_CACHE_DIR",
+                "ai.djl.offline")) {
             if (System.getProperty(name) != null) {
                 flags.add("-D" + name + "=" + System.getProperty(name));
             }

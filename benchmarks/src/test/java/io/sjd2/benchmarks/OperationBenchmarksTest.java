@@ -20,6 +20,7 @@ class OperationBenchmarksTest {
             EmbedBenchmark::new,
             GeluBenchmark::new,
             GroupNormBenchmark::new,
+            LayerProductsBenchmark::new,
             LogLikelihoodBenchmark::new,
             MatmulBenchmark::new,
             PackConvBenchmark::new,

@@ -13,7 +13,8 @@ class PassBenchmarksTest {
     void passesAgreeWithTheReferenceAndRun(String dtype, int rows, int batch) {
         ForwardPassBenchmark forward = new ForwardPassBenchmark();
         DecodeStepBenchmark step = new DecodeStepBenchmark();
-        for (PassBenchmark benchmark : new PassBenchmark[] {forward, step}) {
+        LayerBenchmark layer = new LayerBenchmark();
+        for (PassBenchmark benchmark : new PassBenchmark[] {forward, step, layer}) {
             benchmark.model = "tiny";
             benchmark.dtype = dtype;
             benchmark.rows = rows;
@@ -26,6 +27,8 @@ class PassBenchmarksTest {
         assertThat(step.pass().accepted()).isBetween(1, rows);
         forward.close();
         step.close();
+        layer.latency();
+        layer.close();
     }
 
     @Test

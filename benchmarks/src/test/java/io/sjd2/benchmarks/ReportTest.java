@@ -23,10 +23,15 @@ class ReportTest {
 
     private static Report report() {
         Map<String, String> parameters = Map.of("model", "janus-pro-1b", "dtype", "bf16", "rows", "16");
-        Measured memory = Measured.of("Matmul", parameters, 200, 9, Cost.streaming(2e6, 4e6, DType.BF16, 16), MACHINE);
-        Measured arithmetic = Measured.of("Conv", parameters, 200, 9, Cost.of(1e3, 20e6, DType.BF16, 16), MACHINE);
-        Measured picture = Measured.of("Generate", Map.of("decoder", "ar"), 5e5, 3, null, MACHINE);
-        return new Report("2026-11-24", MACHINE, List.of(memory.against("pytorch", 300), arithmetic, picture));
+        Measured memory =
+                Measured.of("Matmul", parameters, 200, 9, 0, Cost.streaming(2e6, 4e6, DType.BF16, 16), MACHINE);
+        Measured arithmetic = Measured.of("Conv", parameters, 200, 9, 0, Cost.of(1e3, 20e6, DType.BF16, 16), MACHINE);
+        Measured picture = Measured.of("Generate", Map.of("decoder", "ar"), 5e5, 3, 1e6, null, MACHINE);
+        return new Report(
+                "2026-11-24",
+                MACHINE,
+                List.of(memory.against("pytorch", 300), arithmetic, picture),
+                List.of(new Projection("janus-pro-1b", "sjd2-mc", 16, 5, 12, 100_000, 125_000)));
     }
 
     @Test
@@ -62,6 +67,22 @@ class ReportTest {
                         "peer_median_us",
                         "ratio");
         assertThat(results.getLast().has("roofline_share")).as("of a picture").isFalse();
+    }
+
+    @Test
+    void aProjectionIsCompressionTimesWhatAnIterationCosts() {
+        Projection projection = report().projections().getFirst();
+        assertThat(projection.conversion()).isCloseTo(0.8, Offset.offset(1e-9));
+        assertThat(projection.speedup()).isCloseTo(4, Offset.offset(1e-9));
+        assertThat(report().text()).contains("4.00 times the speed of ar, conversion 0.80");
+    }
+
+    @Test
+    void aSelectionIsAllItsPoints() {
+        Suite.Selection selection = Suite.Selection.of(MatmulBenchmark.class, "dtype", "f32,bf16", "rows", "1,16,64");
+        assertThat(selection.points()).hasSize(selection.size()).doesNotHaveDuplicates();
+        assertThat(selection.points().getLast().parameters()).isEqualTo(Map.of("dtype", "bf16", "rows", "64"));
+        assertThat(selection.points()).allMatch(point -> point.size() == 1);
     }
 
     @Test
