@@ -35,6 +35,17 @@ class BenchCommandTest {
     }
 
     @Test
+    void peersRunWithTheirOwnClassPathAndUnpackInTheBuildFolder() throws IOException {
+        Files.createDirectories(home.resolve("benchmarks/peers/target"));
+        Files.createFile(home.resolve("benchmarks/peers/target/sjd2-peers.jar"));
+        assertThat(parsed("--peers", "--quick", "--publish").commandLine(home))
+                .contains("--peers", "-Dorg.bytedeco.javacpp.cachedir=" + home + "/build/peers")
+                .containsSequence("--store", home + "/benchmarks")
+                .anyMatch(argument -> argument.endsWith("sjd2-peers.jar:" + home + "/benchmarks/peers/target/lib/*"));
+        assertThatThrownBy(() -> parsed().commandLine(home)).hasMessageContaining("sjd2-benchmarks.jar is missing");
+    }
+
+    @Test
     void saysHowToBuildWhatIsMissing() {
         assertThatThrownBy(() -> parsed().commandLine(home))
                 .isInstanceOf(IOException.class)
