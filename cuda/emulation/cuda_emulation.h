@@ -71,6 +71,24 @@ bool find_driver();
 
 const char* last_message();
 
+// A bug in every block of one kernel's launches, for tests of what has to find it.
+enum class Bug {
+  kNone,
+  kNoBarrier,      // a thread does not wait at its amount-th __syncthreads, counted from 0
+  kNoWarpBarrier,  // nor at its amount-th __syncwarp
+  kShortShared,    // shared memory ends `amount` bytes early
+  kAskewShared     // shared memory begins `amount` bytes late: alignment is lost
+};
+struct Plant {
+  const char* kernel;  // a part of its name
+  Bug bug;
+  uint32_t amount;
+};
+void plant(const Plant& bug);
+
+// Told of every launch, before its first block: the kernel's name and its bytes of shared memory. NULL: nobody.
+void observe_launches(void (*observer)(const char* kernel, size_t shared));
+
 // Arguments of a launch, as bytes that may be copied.
 template <typename... Types>
 struct Pack {};
@@ -144,7 +162,7 @@ struct Ballot {
   }
 };
 
-inline void meet(void* const*) {}
+void meet(void* const*);
 
 inline void full_warp(uint32_t mask) {
   if (mask != 0xFFFFFFFFu) trap("a collective of less than a whole warp");

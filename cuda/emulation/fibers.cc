@@ -57,12 +57,15 @@ struct Thread {
   void* stack_pointer;
   void* fake_stack;  // ASan's
   void* race_fiber;  // TSan's
+  uint32_t barriers, warp_barriers;  // that it has come to
   bool done;
 };
 
 struct Warp {
   Collective operation;
   uint32_t arrived;
+  uint32_t generation;  // collectives that are over
+  char points[2];       // of the race check: each collective orders its own arrivals
   void* arguments[kWarp];
 };
 
@@ -137,6 +140,8 @@ class Device {
                     grid.shared, grid.grid.x, grid.grid.y, grid.grid.z);
       return 1;  // CUDA_ERROR_INVALID_VALUE
     }
+    if (observer_ != nullptr) observer_(grid.name, grid.shared);
+    bug_ = plant_.bug != Bug::kNone && std::strstr(grid.name, plant_.kernel) != nullptr ? plant_.bug : Bug::kNone;
     const char* order = std::getenv("SJD2_EMULATION_ORDER");
     reverse_ = order != nullptr && std::strcmp(order, "reverse") == 0;
     const uint64_t blocks = uint64_t{grid.grid.x} * grid.grid.y * grid.grid.z;
@@ -146,33 +151,42 @@ class Device {
     return kLaunchFailed;
   }
 
-  void* shared() const { return shared_; }
+  void* shared() const { return bug_ == Bug::kAskewShared ? static_cast<char*>(shared_) + plant_.amount : shared_; }
+
+  void plant(const Plant& bug) { plant_ = bug; }
+  void observe(void (*observer)(const char*, size_t)) { observer_ = observer; }
 
   void barrier() {
     Thread& self = *running_;
-    order_before(&waiting_);
+    if (bug_ == Bug::kNoBarrier && self.barriers++ == plant_.amount) return;
+    // A thread that is resumed late must not see what early ones do at the next barrier: two points take turns.
+    char* const point = &barrier_points_[barriers_ % 2];
+    order_before(point);
     waiting_.push_back(&self);
     if (waiting_.size() == alive_) {
       release_barrier(&self);
     } else {
       leave(self, false);
     }
-    order_after(&waiting_);
+    order_after(point);
   }
 
   void collective(Collective operation, void* argument) {
     Thread& self = *running_;
+    if (bug_ == Bug::kNoWarpBarrier && operation == &meet && self.warp_barriers++ == plant_.amount) return;
     Warp& warp = warps_[static_cast<size_t>(&self - threads_.data()) / kWarp];
     if (warp.arrived != 0 && warp.operation != operation) stop("the lanes of a warp are at different collectives");
-    order_before(&warp);
+    char* const point = &warp.points[warp.generation % 2];
+    order_before(point);
     warp.operation = operation;
     warp.arguments[self.indices.lane] = argument;
     warp.arrived |= 1u << self.indices.lane;
     if (warp.arrived == 0xFFFFFFFFu) {
       warp.arrived = 0;
-      order_after(&warp);
+      ++warp.generation;
+      order_after(point);
       operation(warp.arguments);
-      order_before(&warp);
+      order_before(point);
       Thread* first = threads_.data() + (&warp - warps_.data()) * kWarp;
       for (uint32_t i = 0; i < kWarp; ++i) {
         Thread* lane = first + (reverse_ ? kWarp - 1 - i : i);
@@ -181,7 +195,7 @@ class Device {
     } else {
       leave(self, false);
     }
-    order_after(&warp);
+    order_after(point);
   }
 
   [[noreturn]] void stop(const char* why) {
@@ -211,8 +225,10 @@ class Device {
     // Of exactly the size asked for, so that ASan sees what lies behind it, and filled with NaN.
     shared_ = nullptr;
     if (grid_->shared > 0) {
-      if (posix_memalign(&shared_, 128, grid_->shared) != 0) std::abort();
-      std::memset(shared_, 0xFF, grid_->shared);
+      const size_t missing = bug_ == Bug::kShortShared ? plant_.amount : 0, extra = bug_ == Bug::kAskewShared ? 128 : 0;
+      const size_t bytes = grid_->shared > missing ? grid_->shared - missing + extra : 1;
+      if (posix_memalign(&shared_, 128, bytes) != 0) std::abort();
+      std::memset(shared_, 0xFF, bytes);
     }
     const dim3 block(static_cast<uint32_t>(index % grid_->grid.x),
                      static_cast<uint32_t>(index / grid_->grid.x % grid_->grid.y),
@@ -261,6 +277,7 @@ class Device {
   void make_ready(Thread* thread) { ready_[last_ready_++ % kMaxThreads] = thread; }
 
   void release_barrier(const Thread* self) {
+    ++barriers_;
     if (reverse_) {
       for (size_t i = waiting_.size(); i-- > 0;) {
         if (waiting_[i] != self) make_ready(waiting_[i]);
@@ -345,6 +362,9 @@ class Device {
   const Grid* grid_ = nullptr;
   void (*body_)(const void*) = nullptr;
   const void* arguments_ = nullptr;
+  Plant plant_ = {"", Bug::kNone, 0};
+  Bug bug_ = Bug::kNone;  // of the launch under way
+  void (*observer_)(const char*, size_t) = nullptr;
   bool reverse_ = false;
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
@@ -363,14 +383,18 @@ class Device {
   void* race_home_ = nullptr;
   std::vector<void*> race_fibers_;
   char begin_ = 0, end_ = 0;
+  uint64_t barriers_ = 0;  // that are over
+  char barrier_points_[2] = {};
   char message_[320] = "";
 };
 
 // The fake driver's side, where one is loaded.
 using Enqueue = int32_t (*)(void*, const char*, Task, const void*, size_t);
 using Synchronize = int32_t (*)(void*);
+using Message = const char* (*)();
 Enqueue driver_enqueue = nullptr;
 Synchronize driver_synchronize = nullptr;
+Message driver_message = nullptr;
 thread_local char last_text[320] = "";
 
 }  // namespace
@@ -378,7 +402,10 @@ thread_local char last_text[320] = "";
 void* block_shared() { return Device::instance().shared(); }
 void block_barrier() { Device::instance().barrier(); }
 void warp_collective(Collective operation, void* argument) { Device::instance().collective(operation, argument); }
+void meet(void* const*) {}
 void trap(const char* why) { Device::instance().stop(why); }
+void plant(const Plant& bug) { Device::instance().plant(bug); }
+void observe_launches(void (*observer)(const char*, size_t)) { Device::instance().observe(observer); }
 
 int32_t run_grid(const Grid& grid, void (*body)(const void*), const void* arguments, char* message, size_t capacity) {
   return Device::instance().run(grid, body, arguments, message, capacity);
@@ -389,6 +416,7 @@ bool find_driver() {
   if (library == nullptr) return false;
   driver_enqueue = reinterpret_cast<Enqueue>(dlsym(library, "sjd2_emu_enqueue"));
   driver_synchronize = reinterpret_cast<Synchronize>(dlsym(library, "cuStreamSynchronize"));
+  driver_message = reinterpret_cast<Message>(dlsym(library, "sjd2_emu_last_message"));
   return driver_enqueue != nullptr;
 }
 
@@ -400,6 +428,6 @@ int32_t enqueue_task(void* native, const char* name, Task task, const void* argu
 
 int32_t synchronize(void* native) { return driver_enqueue != nullptr ? driver_synchronize(native) : 0; }
 
-const char* last_message() { return last_text; }
+const char* last_message() { return driver_message != nullptr ? driver_message() : last_text; }
 
 }  // namespace sjd2::emulation
