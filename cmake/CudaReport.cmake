@@ -2,10 +2,8 @@
 #
 #   cmake -DREPORTS=a;b -DTABLE=FILE -DNO_SPILLS=stem;stem -P CudaReport.cmake
 #
-# Fails if a kernel whose name begins with one of NO_SPILLS spills more than two registers to memory. ptxas itself gives up one
-# or two, a store and a load each, to end at 32, 64, 128 or 168 registers, where one more block fits a multiprocessor; the
-# table shows them.
-set(allowed 8)
+# Fails if a kernel whose name begins with one of NO_SPILLS spills to memory. Left to itself ptxas gives up a register or two
+# to end where one more block fits a multiprocessor; __launch_bounds__(threads, 1) tells it not to.
 set(rows "kernel,architecture,registers,static_shared_bytes,stack_bytes,spill_store_bytes,spill_load_bytes\n")
 set(count 0)
 set(spilled)
@@ -34,7 +32,7 @@ foreach(report ${REPORTS})
       endif()
       string(APPEND rows "${kernel},${architecture},${registers},${static_shared},${stack},${stores},${loads}\n")
       math(EXPR count "${count} + 1")
-      if(stores GREATER allowed OR loads GREATER allowed)
+      if(stores GREATER 0 OR loads GREATER 0)
         foreach(stem ${NO_SPILLS})
           if(kernel MATCHES "^${stem}")
             list(APPEND spilled "${kernel} for ${architecture}: ${stores} bytes stored, ${loads} loaded")
@@ -53,4 +51,4 @@ if(spilled)
   message(FATAL_ERROR "kernels spill registers to memory:\n  ${text}")
 endif()
 file(WRITE "${TABLE}" "${rows}")
-message(STATUS "${count} kernels compiled, none of the named ones spills more than two registers: ${TABLE}")
+message(STATUS "${count} kernels compiled, none of the named ones spills: ${TABLE}")

@@ -19,7 +19,9 @@ struct Exponential {
 
 // A block owns one row, a thread one run of its codes. Every block looks at all targets first: a bad one leaves the output
 // untouched.
-__global__ void __launch_bounds__(kDrawThreads)
+//   shared     one partial result per warp, then one sum per thread
+//   bytes      4 codes, twice, and 4 rows of targets;  FLOP  one exponential in f64 a code
+__global__ void __launch_bounds__(kDrawThreads, 1)
     log_likelihood_rows_kernel(float* out, const float* logits, const int32_t* targets, int64_t rows, int64_t codes,
                                Fault* fault) {
   SJD2_SHARED(LikelihoodShared, shared);

@@ -14,7 +14,8 @@ struct NormShared {
 
 // A block owns one row, a thread every blockDim.x-th element of it. The row is read twice, the second time from the caches.
 //   shared     one partial sum per warp
-//   bytes      hidden (4 read + sizeof(T) written); 3 hidden FLOP
+//   bytes      hidden (4 read + sizeof(T) written);  FLOP  4 hidden
+//   source     arXiv:1910.07467
 template <typename T, bool kAdd>
 __global__ void __launch_bounds__(kThreads)
     rms_norm_rows_kernel(T* out, const float* x, const float* weight, const sjd2_sequence* sequences, int64_t max_window,

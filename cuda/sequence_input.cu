@@ -8,7 +8,8 @@ namespace {
 constexpr uint32_t kThreads = 256;
 
 // A block owns one row of x, a thread every blockDim.x-th element of it.
-//   bytes      4 to 5 times 4 hidden
+//   bytes      4 hidden read and written, twice more read from the caches with row and column embeddings;  FLOP  2 hidden
+//   source     docs/decoding.md, "The loop"
 __global__ void __launch_bounds__(kThreads)
     sequence_input_rows_kernel(float* x, const float* window_input, const float* last_prompt, const float* row_embed,
                                const float* col_embed, const sjd2_sequence* sequences, const sjd2_image* images,

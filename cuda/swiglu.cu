@@ -9,6 +9,7 @@ constexpr uint32_t kThreads = 256;
 
 // A block owns one row, a thread every blockDim.x-th output of it.
 //   bytes      intermediate (8 + sizeof(T)); some 20 FLOP an output
+//   source     arXiv:2002.05202
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     swiglu_rows_kernel(T* out, const float* gate_up, const sjd2_sequence* sequences, int64_t max_window,

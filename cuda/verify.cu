@@ -133,6 +133,9 @@ __device__ int32_t find_gumbel(const float* p, int64_t codes, const sjd2_image& 
 // before its own again: a few numbers, against a launch between the test and the search.
 //   shared     partial sums, and each thread's best code
 //   bytes      4 codes for a draw, 8 for a residual, twice where the sums cross; nothing for a draft that is kept
+//   FLOP       1 to 3 a code in f64; for shared noise a quarter of a Philox block a code, and a logarithm for the few that
+//              could win
+//   source     docs/decoding.md, "The rejection test", "Redrawing", "The exact decoder"
 __global__ void __launch_bounds__(kDrawThreads) verify_search_kernel(const VerifyCall call, Fault* fault) {
   SJD2_SHARED(SearchShared, shared);
   const int64_t i = blockIdx.x / call.max_window;
@@ -215,7 +218,10 @@ struct CommitShared {
 };
 
 // A block owns one image, a thread every 64th row of its window, and every 64th sequence of the batch.
-__global__ void __launch_bounds__(kCommitThreads) verify_commit_kernel(const VerifyCall call, Fault* fault) {
+//   shared     the prefix's end and the counters
+//   bytes      24 a row read, 20 written, and 16 a sequence
+//   source     docs/decoding.md, "Committing"
+__global__ void __launch_bounds__(kCommitThreads, 1) verify_commit_kernel(const VerifyCall call, Fault* fault) {
   SJD2_SHARED(CommitShared, shared);
   const int64_t i = blockIdx.x;
   const sjd2_image image = call.images[i];
@@ -287,7 +293,10 @@ __global__ void __launch_bounds__(kCommitThreads) verify_commit_kernel(const Ver
   }
 }
 
-// One block; a thread owns a run of the codes.
+// One block, row after row; a thread owns a run of the codes.
+//   shared     one sum per thread
+//   bytes      8 a row that is kept; 24 codes for the one that is not
+//   source     docs/decoding.md, "The rejection test"
 __global__ void __launch_bounds__(kDrawThreads)
     verify_given_rows_kernel(int32_t* result, float* residual, const int32_t* draft, const float* q, const float* p,
                              const float* uniforms, float resample_uniform, int64_t rows, int64_t codes, Fault* fault) {

@@ -36,7 +36,10 @@ __device__ const T* embedding(const WindowCall<T>& call, int32_t token, Fault* f
 
 // A block owns one slot of one image, a thread every blockDim.x-th four of its dimensions: a Philox block's normals. The
 // slot's state comes first, then the input row that shows it to the next position.
+//   registers  four normals of a fresh slot
 //   bytes      hidden (sizeof(T) + 4 written), with noise 12 more and five rows of the noise tables from the caches
+//   FLOP       hidden times: 1 to copy, some 8 in f64 to denoise, some 60 to draw noise
+//   source     docs/decoding.md, "z-path" (after arXiv:2510.08994)
 template <typename T>
 __global__ void __launch_bounds__(kThreads) window_input_slots_kernel(const WindowCall<T> call, Fault* fault) {
   const int64_t i = blockIdx.x / call.max_window, slot = blockIdx.x % call.max_window, hidden = call.hidden;
