@@ -13,6 +13,7 @@ import io.sjd2.io.SyntheticName;
 import io.sjd2.kernel.Backend;
 import io.sjd2.kernel.Backends;
 import io.sjd2.kernel.KernelException;
+import io.sjd2.kernel.Purpose;
 import io.sjd2.model.ConditionShape;
 import io.sjd2.model.ModelDescription;
 import io.sjd2.model.ModelFiles;
@@ -25,11 +26,14 @@ import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.model.TransformerForward;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.RgbImage;
+import io.sjd2.tensor.Tensor;
 import io.sjd2.vq.ImageCodec;
 import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.VqListener;
 import io.sjd2.vq.VqTokenizer;
 import java.io.IOException;
+import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
@@ -307,6 +311,52 @@ public final class Engine implements AutoCloseable {
         } finally {
             turn.unlock();
         }
+    }
+
+    /// By how much the code at a place leads another one there, given the codes before it: guided logits over
+    /// temperature plus the noise that `exact` adds. For {@link BackendComparison}.
+    ///
+    /// @param picture  number of the picture in the request
+    /// @param codes    row by row, of the model's usual size
+    double lead(GenerationRequest request, int picture, int[] codes, int at, int other) {
+        turn.lock();
+        try {
+            requireOpen();
+            ModelDescription d = model.description();
+            Grid grid = d.grid();
+            ModelInfo.Defaults defaults = info.defaults();
+            double guidance = request.guidance() != null ? request.guidance() : defaults.guidance();
+            double temperature = request.temperature() != null ? request.temperature() : defaults.temperature();
+            PromptFrame.Pair prompts = frame.of(request, grid, model.conditions(), promptRoom(grid));
+            int[] changed = codes.clone();
+            changed[at] = other;
+            Scorer scorer = new Scorer(model);
+            double lead = scorer.score(prompts.conditional(), grid, codes)[at]
+                    - (double) scorer.score(prompts.conditional(), grid, changed)[at];
+            if (guidance != 1) {
+                double unguided = scorer.score(prompts.unconditional(), grid, codes)[at]
+                        - (double) scorer.score(prompts.unconditional(), grid, changed)[at];
+                lead = unguided + guidance * (lead - unguided);
+            }
+            int position = d.picture().positionOf(at, grid, d.codes());
+            return lead / temperature
+                    + gumbel(request.seed(), picture, position, codes[at])
+                    - gumbel(request.seed(), picture, position, other);
+        } finally {
+            turn.unlock();
+        }
+    }
+
+    /// The noise of a code at a position. Source: docs/decoding.md, "Randomness".
+    private double gumbel(long seed, int picture, int position, int code) {
+        int[] words = new int[code + 1];
+        try (Arena arena = Arena.ofConfined()) {
+            Tensor out = backend.allocate(arena, DType.I32, words.length);
+            backend.kernels().philoxWords(out, seed, picture, position, Purpose.GUMBEL.streamHigh(0));
+            backend.download(MemorySegment.ofArray(words), out);
+        }
+        double uniform = (Integer.toUnsignedLong(words[code]) + 0.5) * 0x1p-32;
+        return -Math.log(-Math.log(uniform));
     }
 
     /// Entries that a prompt may take beside a picture.

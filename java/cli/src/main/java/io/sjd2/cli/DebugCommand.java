@@ -20,6 +20,7 @@ import picocli.CommandLine.Spec;
             "  sjd2 debug tokenize --model DIR --in texts.json --out ids.json",
             "  sjd2 debug vq-decode --model DIR --in codes.safetensors --out image.safetensors --png image.png",
             "  sjd2 debug vq-encode --model DIR --in image.safetensors --out codes.safetensors",
+            "  sjd2 debug backends --backend cpu --against cuda \"a green star\"",
             ""
         },
         synopsisSubcommandLabel = "COMMAND")
@@ -37,6 +38,7 @@ final class DebugCommand implements Runnable {
     /// The command with everything below it.
     static CommandLine commandLine(Console console) {
         return new CommandLine(new DebugCommand(console))
+                .addSubcommand(new DebugBackendsCommand(console))
                 .addSubcommand(new DebugLogitsCommand(console))
                 .addSubcommand(new DebugTokenizeCommand(console))
                 .addSubcommand(new DebugVqDecodeCommand(console))

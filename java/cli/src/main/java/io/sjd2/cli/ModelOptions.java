@@ -50,7 +50,8 @@ final class ModelOptions {
             paramLabel = "NAME",
             defaultValue = "auto",
             description =
-                    "auto, cpu or reference; a named one is never replaced by another. Default: ${DEFAULT-VALUE}.")
+                    "auto, cuda, cpu or reference, and for tests cuda-emulated; a named one is never replaced by another."
+                            + " Default: ${DEFAULT-VALUE}.")
     private String backend = "auto";
 
     @Option(
@@ -136,6 +137,11 @@ final class ModelOptions {
 
     /// Opens the model, with a bar while weights load.
     Engine open(Console console) throws IOException {
+        return open(console, backend);
+    }
+
+    /// Opens the model on a backend of that name, whatever `--backend` says.
+    Engine open(Console console, String backend) throws IOException {
         requireFolder();
         try (Loading loading = new Loading(console, name())) {
             EngineOptions options = EngineOptions.defaults()

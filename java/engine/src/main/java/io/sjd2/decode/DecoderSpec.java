@@ -61,6 +61,11 @@ public record DecoderSpec(DecoderKind kind, boolean noise) {
         return fineTuned ? SJD2_MC : SJD_MC;
     }
 
+    /// Whether a token depends on the model's logits and its position's noise alone, drafts making no difference.
+    public boolean exact() {
+        return kind == DecoderKind.EXACT || kind == DecoderKind.SEQUENTIAL;
+    }
+
     /// Whether one pass yields exactly one token, so that a window has no meaning.
     public boolean sequential() {
         return kind == DecoderKind.SEQUENTIAL;

@@ -53,6 +53,19 @@ public record PictureFormat(
         return tokens;
     }
 
+    /// Position in the sequence of a picture's `index`-th code, structural tokens counted.
+    public int positionOf(int index, Grid size, int codes) {
+        int[] forced = forced(size, codes);
+        if (forced == null) {
+            return index;
+        }
+        int position = 0;
+        for (int left = index; forced[position] != SAMPLED || left-- > 0; ) {
+            position++;
+        }
+        return position;
+    }
+
     /// Local id of the structural token at each position of a picture, {@link #SAMPLED} where a code stands; null where
     /// nothing is structural. Local id `codes + i` is `forcedTokens()[i]`.
     public int @Nullable [] forced(Grid size, int codes) {
