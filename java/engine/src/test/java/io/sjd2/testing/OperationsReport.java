@@ -19,6 +19,16 @@ public final class OperationsReport {
         WORST.merge(operation + " | " + backend + " | " + dtype.label(), ulps, Math::max);
     }
 
+    /// Everything noted so far, by operation and dtype, the worst of all backends.
+    public static synchronized Map<String, Map<String, Double>> worstByOperation() {
+        Map<String, Map<String, Double>> worst = new TreeMap<>();
+        WORST.forEach((key, ulps) -> {
+            String[] parts = key.split(" \\| ");
+            worst.computeIfAbsent(parts[0], operation -> new TreeMap<>()).merge(parts[2], ulps, Math::max);
+        });
+        return worst;
+    }
+
     /// Writes everything noted so far.
     public static synchronized void write() {
         StringBuilder text = new StringBuilder("# Operations\n\n"
