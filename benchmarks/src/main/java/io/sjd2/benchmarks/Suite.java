@@ -4,9 +4,11 @@ import java.lang.reflect.Field;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import org.jspecify.annotations.Nullable;
 import org.openjdk.jmh.infra.BenchmarkParams;
 import org.openjdk.jmh.profile.GCProfiler;
@@ -220,19 +222,33 @@ final class Suite {
                         "1"));
     }
 
-    /// Runs a selection and, right after each of its points, every peer that has the benchmark and the dtype.
+    /// Runs a selection and, right after each of its points, every peer that has the benchmark and the dtype. A peer
+    /// whose answer is wrong at a point is left out from there on, and standard error says so.
     List<Measured> compare(Selection selection, Machine machine, List<Peer> peers) {
         List<Measured> all = new ArrayList<>();
+        Set<String> failed = new HashSet<>();
         for (Selection point : selection.points()) {
             Measured own = run(point, machine).getFirst();
             boolean alone = true;
             for (Peer peer : peers) {
                 for (Peer.Pair pair : peer.benchmarks()) {
+                    String dtype = point.parameters().get("dtype");
                     if (pair.ours() == selection.type()
-                            && peer.dtypes().contains(point.parameters().get("dtype"))) {
-                        RunResult theirs = results(new Selection(pair.theirs(), point.parameters()))
-                                .iterator()
-                                .next();
+                            && peer.dtypes().contains(dtype)
+                            && !failed.contains(peer.name() + dtype)) {
+                        RunResult theirs;
+                        try {
+                            theirs = results(new Selection(pair.theirs(), point.parameters()))
+                                    .iterator()
+                                    .next();
+                        } catch (IllegalStateException e) {
+                            // A peer that computes something else here, or cannot, is no peer here.
+                            System.err.println(peer.name() + " is left out of " + selection.name() + " at "
+                                    + point.parameters() + " and after, in this dtype: it failed or its answer is"
+                                    + " wrong, as said above");
+                            failed.add(peer.name() + dtype);
+                            continue;
+                        }
                         all.add(own.against(
                                 peer.name(),
                                 theirs.getPrimaryResult().getStatistics().getPercentile(50)));
