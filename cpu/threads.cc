@@ -71,38 +71,61 @@ struct alignas(64) ThreadScratch {
 
 }  // namespace
 
-// A job is a generation of `ticket`: its upper half counts jobs, its lower half the tasks nobody has taken
-// yet. Taking a task is one compare-and-swap, so a thread that comes late, still looking at an older job,
-// cannot take a task of it, and the caller need not wait for threads that never woke: it waits for the tasks
-// to be finished, not for the threads.
-struct sjd2_stream_t {
-  explicit sjd2_stream_t(int64_t n) : n_threads(n), scratch(static_cast<size_t>(n)) {}
+// A job gives every thread a lane of tasks that follow each other, so that a thread meets the same weights at
+// every pass and, as long as all keep up, touches no other's lane. A thread that is through with its own
+// takes from the others': a core that is busy elsewhere holds nobody up.
+//
+// A lane's ticket has the job's generation in its upper half and in its lower half the tasks nobody has taken
+// yet. Taking one is one compare-and-swap, so a thread that comes late, still looking at an older job, cannot
+// take a task of it, and the caller need not wait for threads that never woke: it waits for the tasks to be
+// finished, not for the threads.
+namespace {
 
-  alignas(64) std::atomic<uint64_t> ticket{0};
-  // Written only while no task is outstanding, read only by the holder of one.
+struct alignas(64) Lane {
+  std::atomic<uint64_t> ticket{0};
+  // Written only while no task is outstanding, read only by the holder of one. On the ticket's line, so that
+  // a thread that sees its ticket has all it needs.
   sjd2::TaskFunction function = nullptr;
   void* context = nullptr;
-  int64_t n_tasks = 0;
-  alignas(64) std::atomic<int64_t> finished{0};
+  int64_t end = 0;  // the tasks are end - n .. end - 1
+
+  // Runs tasks of the generation until there are none left; returns how many.
+  int64_t work_off(uint32_t generation) {
+    int64_t done = 0;
+    uint64_t seen = ticket.load(std::memory_order_acquire);
+    while (static_cast<uint32_t>(seen >> 32) == generation && static_cast<uint32_t>(seen) != 0) {
+      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire))
+        continue;
+      function(context, end - static_cast<int64_t>(static_cast<uint32_t>(seen)));
+      ++done;
+      seen = ticket.load(std::memory_order_acquire);
+    }
+    return done;
+  }
+};
+
+}  // namespace
+
+struct sjd2_stream_t {
+  explicit sjd2_stream_t(int64_t n)
+      : n_threads(n), lanes(static_cast<size_t>(n)), scratch(static_cast<size_t>(n)) {}
+
+  const int64_t n_threads;
+  uint32_t generation = 0;  // the caller's
+  std::vector<Lane> lanes;
+  alignas(64) std::atomic<int64_t> finished{0};  // tasks, by other threads than the caller
   alignas(64) std::atomic<int32_t> parked{0};
   std::atomic<bool> closing{false};
   std::mutex mutex;
   std::condition_variable wake;
 
-  const int64_t n_threads;
   std::vector<ThreadScratch> scratch;
   Buffer slots[kCallSlots + 1];
   std::vector<std::thread> workers;
 
-  void work_off(uint32_t generation) {
-    uint64_t seen = ticket.load(std::memory_order_acquire);
-    while (static_cast<uint32_t>(seen >> 32) == generation && static_cast<uint32_t>(seen) != 0) {
-      if (!ticket.compare_exchange_weak(seen, seen - 1, std::memory_order_acq_rel, std::memory_order_acquire))
-        continue;
-      function(context, n_tasks - static_cast<int64_t>(static_cast<uint32_t>(seen)));
-      finished.fetch_add(1, std::memory_order_acq_rel);
-      seen = ticket.load(std::memory_order_acquire);
-    }
+  uint32_t generation_of(int64_t lane) const {
+    const uint64_t ticket = lanes[static_cast<size_t>(lane)].ticket.load(std::memory_order_acquire);
+    return static_cast<uint32_t>(ticket >> 32);
   }
 
   void worker(int64_t index) {
@@ -110,20 +133,23 @@ struct sjd2_stream_t {
     inside_task = true;
     uint32_t done = 0;
     while (true) {
-      uint32_t generation = await(done);
+      const uint32_t job = await(index, done);
       if (closing.load(std::memory_order_acquire)) return;
-      work_off(generation);
-      done = generation;
+      for (int64_t i = 0; i < n_threads; ++i) {
+        const int64_t count = lanes[static_cast<size_t>((index + i) % n_threads)].work_off(job);
+        if (count > 0) finished.fetch_add(count, std::memory_order_acq_rel);
+      }
+      done = job;
     }
   }
 
   // Returns the generation of a job other than `done`, or anything at all when the stream is closing.
-  uint32_t await(uint32_t done) {
+  uint32_t await(int64_t index, uint32_t done) {
     const auto deadline = std::chrono::steady_clock::now() + kSpin;
     do {
       for (int i = 0; i < kSpinsPerClockRead; ++i) {
-        const auto generation = static_cast<uint32_t>(ticket.load(std::memory_order_acquire) >> 32);
-        if (generation != done || closing.load(std::memory_order_acquire)) return generation;
+        const uint32_t job = generation_of(index);
+        if (job != done || closing.load(std::memory_order_acquire)) return job;
         relax();
       }
     } while (std::chrono::steady_clock::now() < deadline);
@@ -131,34 +157,43 @@ struct sjd2_stream_t {
     // Sequentially consistent with the publication in run: either this thread sees the new job, or the caller
     // sees it parked and takes the mutex to wake it.
     parked.fetch_add(1);
-    uint32_t generation = done;
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    uint32_t job = done;
     wake.wait(lock, [&] {
-      generation = static_cast<uint32_t>(ticket.load() >> 32);
-      return generation != done || closing.load();
+      job = generation_of(index);
+      return job != done || closing.load();
     });
     parked.fetch_sub(1);
-    return generation;
+    return job;
   }
 
   void run(int64_t n, sjd2::TaskFunction f, void* c) {
-    function = f;
-    context = c;
-    n_tasks = n;
+    ++generation;
     finished.store(0, std::memory_order_relaxed);
-    const auto generation = static_cast<uint32_t>(ticket.load(std::memory_order_relaxed) >> 32) + 1;
-    ticket.store(static_cast<uint64_t>(generation) << 32 | static_cast<uint64_t>(n));
-    if (parked.load() > 0) {
+    // The caller's own lane last: the others start meanwhile.
+    for (int64_t t = n_threads - 1; t >= 0; --t) {
+      Lane& lane = lanes[static_cast<size_t>(t)];
+      const sjd2::Part part = sjd2::part_of(n, t, n_threads);
+      lane.function = f;
+      lane.context = c;
+      lane.end = part.end;
+      const auto count = static_cast<uint64_t>(part.end - part.begin);
+      lane.ticket.store(static_cast<uint64_t>(generation) << 32 | count, std::memory_order_release);
+    }
+    std::atomic_thread_fence(std::memory_order_seq_cst);
+    if (parked.load(std::memory_order_relaxed) > 0) {
       {
         std::lock_guard<std::mutex> lock(mutex);
       }
       wake.notify_all();
     }
     inside_task = true;
-    work_off(generation);
+    int64_t own = 0;
+    for (Lane& lane : lanes) own += lane.work_off(generation);
     inside_task = false;
     // The last tasks are running elsewhere. On a machine with more threads than cores their thread may not
     // be: yield.
-    for (int spins = 0; finished.load(std::memory_order_acquire) != n; ++spins) {
+    for (int spins = 0; finished.load(std::memory_order_acquire) != n - own; ++spins) {
       if (spins < 4096) {
         relax();
       } else {
