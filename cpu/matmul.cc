@@ -1,13 +1,12 @@
 // out = x w^T over packed weights.
 //
-// Work is cut along outputs only, so each output is one chain of fused multiply-adds (or tile products) along
-// k, in ascending order, whatever the number of rows and threads. Where a chain is interrupted between chunks
-// of k its f32 sum is stored and loaded again, which changes nothing.
+// Work is cut along outputs only, so each output is one chain of fused multiply-adds (dot products of pairs,
+// tile products) along k, in ascending order, whatever the number of rows and threads. Where a chain is
+// interrupted between chunks of k its f32 sum is stored and loaded again, which changes nothing.
 //
-// f32 and bf16 without tiles: a block of up to kMaxRows rows times kVectors vectors of outputs lives in
-// registers. bf16 weights are widened on the way (a product of two bf16 numbers is exact in f32): measured on
-// Sapphire Rapids, where vdpbf16ps reaches half the rate of f32 multiply-adds, that is the faster way even in
-// the avx512-bf16 set.
+// Without tiles: a block of up to max_rows rows times up to eight panels of outputs lives in registers.
+// bf16 is multiplied by vdpbf16ps where the set has it, and widened on the way where not (a product of two
+// bf16 numbers is exact in f32).
 #include <atomic>
 
 #include "layout.h"
@@ -18,27 +17,72 @@
 namespace sjd2::SJD2_ISA {
 namespace {
 
-#if defined(__AVX512F__)
-constexpr int64_t kMaxRows = 12, kVectors = 2;
-#elif defined(__AVX2__)
-constexpr int64_t kMaxRows = 6, kVectors = 2;
-#else
-constexpr int64_t kMaxRows = 2, kVectors = 4;
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#define SJD2_DOTS 1
 #endif
-constexpr int64_t kGroupColumns = kVectors * kLanes;             // outputs of one register block
-constexpr int64_t kGroupPanels = div_up(kGroupColumns, kPanel);  // 2 panels with 512-bit vectors, else 1
+
+// What x is packed to and multiplied as: words of one f32 input or, where the set multiplies pairs, of two
+// bf16 inputs.
+template <typename T>
+struct Words {
+#if defined(SJD2_DOTS)
+  static constexpr bool kPairs = sizeof(T) == 2;
+#else
+  static constexpr bool kPairs = false;
+#endif
+  static constexpr bool kWidened = sizeof(T) == 2 && !kPairs;
+  static constexpr int64_t kInputs = sizeof(T) == 2 ? 2 : 1;  // of a line of a panel
+};
+
+constexpr int64_t kPanelVectors = kPanel / kLanes;
+
+// Rows of a block at most. Widened columns take registers of their own.
+template <typename T>
+constexpr int max_rows() {
+#if defined(__AVX512F__)
+  return Words<T>::kWidened ? 12 : 14;
+#elif defined(__AVX2__)
+  return 6;
+#else
+  return 2;
+#endif
+}
+
+// Panels that advance together with a block of rows: enough chains to hide an instruction's latency, few
+// enough that sums, columns and one broadcast fit the registers.
+template <typename T>
+constexpr int panels_beside(int64_t rows) {
+#if defined(__AVX512F__)
+  if (Words<T>::kWidened) return rows <= 1 ? 8 : rows <= 4 ? 4 : 2;
+  return rows <= 2 ? 8 : rows <= 6 ? 4 : 2;
+#elif defined(__AVX2__)
+  return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
+#else
+  return rows > 0 ? 1 : 0;
+#endif
+}
+
 // Inputs per pass when several blocks of rows go over the same weights, which stay in the first-level cache
 // meanwhile.
-constexpr int64_t kChunk = 128;
+constexpr int64_t kChunk = 256;
 constexpr int64_t kBytesPerTask = 48 * 1024;  // weights worth handing to another thread
 constexpr int64_t kTilePrefetch = 4096;       // ahead in each panel while weights stream from memory as tiles
 constexpr int64_t kPrefetchBytes = 2048;      // the same for vectors
+constexpr int64_t kPackAlone = 32768;         // words of x that one thread packs before others could start
 
 struct Product {
   float* out;
   const float* bias;
   LiveRows live;
   int64_t n_out, n_in, accumulate;
+
+  // One vector of outputs of one live row, its first `n` lanes.
+  inline __attribute__((always_inline)) void write_vector(float* target, vf value, int64_t column,
+                                                          int64_t n) const {
+    if (bias != nullptr) value += load_upto(bias + column, n);
+    if (accumulate != 0) value += load_upto(target, n);
+    store_upto(target, value, n);
+  }
 
   // out of rows [row, row + rows) and outputs [column, ..) from c [rows][stride].
   void write(const float* c, int64_t stride, int64_t row, int64_t rows, int64_t column,
@@ -47,199 +91,296 @@ struct Product {
     for (int64_t r = 0; r < rows; ++r) {
       float* target = out + live[row + r] * n_out + column;
       for (int64_t i = 0; i < width; i += kLanes) {
-        const int64_t n = width - i;
-        vf value = load(c + r * stride + i);
-        if (bias != nullptr) value += load_upto(bias + column + i, n);
-        if (accumulate != 0) value += load_upto(target + i, n);
-        store_upto(target + i, value, n);
+        write_vector(target + i, load(c + r * stride + i), column + i, width - i);
       }
     }
   }
-};
-
-// One chunk of a panel group and what to fetch meanwhile: lines [begin, end) of each panel from `next` on.
-template <typename T>
-struct Chunk {
-  const T* weights;
-  int64_t panel_stride, depth;
-  bool first;  // the sums start here
-  bool far;    // `next` is wanted after this chunk, in the second-level cache; else soon, in the first
-  const T* next;
-  int64_t next_begin, next_end;
 };
 
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
 SJD2_INLINE void prefetch_line_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
-// The next line of each of the group's panels.
+// One chunk of a group of panels for one block of rows, and what to fetch meanwhile: lines [begin, end) of
+// each panel from `next` on.
 template <typename T>
-SJD2_INLINE void prefetch_next(const Chunk<T>& chunk, int64_t& line) {
-  if (line >= chunk.next_end) return;
-  const T* p = chunk.next + line * (64 / static_cast<int64_t>(sizeof(T)));
-  for (int i = 0; i < kGroupPanels; ++i, p += chunk.panel_stride) {
-    if (chunk.far) {
-      prefetch_line_far(p);
-    } else {
-      prefetch_line(p);
-    }
-  }
-  ++line;
-}
+struct Chunk {
+  const Product* product;
+  float* sums;     // [R][P][kPanel]: carried from chunk to chunk
+  const float* x;  // [words][R]
+  const T* weights;
+  int64_t panel_stride, lines;  // elements between panels; lines of each panel
+  int64_t row, column;          // of the first output
+  bool first, last;             // of its chains
+  bool far;  // `next` is wanted after this chunk, in the second-level cache; else soon, in the first
+  const T* next;
+  int64_t next_begin, next_end;
+};
 
-// sums += x[R] times one input's weights.
-template <int R>
-SJD2_INLINE void add_products(vf (&sums)[R][kVectors], const float* x, const vf (&columns)[kVectors]) {
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    const vf value = splat(x[r]);
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
-  }
-}
-
-// c[R][kGroupColumns] += x[depth][R] times one chunk of a panel group.
-template <int R, typename T>
-void multiply(float* c, const float* x, const Chunk<T>& given) {
+template <typename T, int R, int P>
+void multiply(const Chunk<T>& given) {
+  constexpr int kVectors = P * kPanelVectors;
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
   const Chunk<T> chunk = given;
   vf sums[R][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v)
-      sums[r][v] = chunk.first ? vf{} : load(c + (r * kVectors + v) * kLanes);
-  }
-  int64_t line = chunk.next_begin;
-  if constexpr (sizeof(T) == 4) {
-    for (int64_t k = 0; k < chunk.depth; ++k) {
-      prefetch_next(chunk, line);
-      vf columns[kVectors];
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        columns[v] =
-            load(chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel);
-      }
-      add_products(sums, x + k * R, columns);
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      sums[r][v] = chunk.first ? vf{} : load(chunk.sums + (r * kVectors + v) * kLanes);
     }
-  } else {
-    // A lane holds two inputs, k in its low half and k + 1 in its high half.
-    for (int64_t k = 0; k < chunk.depth; k += 2) {
-      prefetch_next(chunk, line);
+  }
+  const float* x = chunk.x;
+  const T* weights = chunk.weights;
+  const T* next = chunk.next + chunk.next_begin * kLine;
+  int64_t to_fetch = chunk.next_end - chunk.next_begin;
+  const int64_t stride = chunk.panel_stride;
+  const bool far = chunk.far;
+  const auto place = [&](int v) { return weights + v / kPanelVectors * stride; };
+  for (int64_t line = 0; line < chunk.lines; ++line, weights += kLine) {
+    if (to_fetch > 0) {
+      --to_fetch;
+#pragma GCC unroll 8
+      for (int p = 0; p < P; ++p) {
+        if (far) {
+          prefetch_line_far(next + p * stride);
+        } else {
+          prefetch_line(next + p * stride);
+        }
+      }
+      next += kLine;
+    }
+    vf columns[kVectors];
+    if constexpr (sizeof(T) == 4) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) columns[v] = load(place(v) + v % kPanelVectors * kLanes);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const vf value = splat(x[r]);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+      }
+      x += R;
+#if defined(SJD2_DOTS)
+    } else if constexpr (Words<T>::kPairs) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) columns[v] = load(reinterpret_cast<const float*>(place(v)));
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const vf value = splat_word(x + r);
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) {
+          sums[r][v] = (vf)_mm512_dpbf16_ps((__m512)sums[r][v], (__m512bh)value, (__m512bh)columns[v]);
+        }
+      }
+      x += R;
+#endif
+    } else {
+      // A lane holds two inputs, k in its low half and k + 1 in its high half.
       vu pairs[kVectors];
-      vf columns[kVectors];
-#pragma GCC unroll 4
+#pragma GCC unroll 16
       for (int v = 0; v < kVectors; ++v) {
-        const T* p =
-            chunk.weights + v * kLanes / kPanel * chunk.panel_stride + k * kPanel + v * kLanes % kPanel * 2;
-        pairs[v] = (vu)load(reinterpret_cast<const float*>(p));
-        columns[v] = (vf)(pairs[v] << 16);
+        pairs[v] = (vu)load(reinterpret_cast<const float*>(place(v) + v % kPanelVectors * kLanes * 2));
       }
-      add_products(sums, x + k * R, columns);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) columns[v] = (vf)(pairs[v] & 0xFFFF0000u);
-      add_products(sums, x + (k + 1) * R, columns);
+#pragma GCC unroll 2
+      for (int half = 0; half < 2; ++half) {
+#pragma GCC unroll 16
+        for (int v = 0; v < kVectors; ++v) {
+          columns[v] = (vf)(half == 0 ? pairs[v] << 16 : pairs[v] & 0xFFFF0000u);
+        }
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const vf value = splat(x[r]);
+#pragma GCC unroll 16
+          for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+        }
+        x += R;
+      }
     }
   }
+  if (!chunk.last) {
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+#pragma GCC unroll 16
+      for (int v = 0; v < kVectors; ++v) store(chunk.sums + (r * kVectors + v) * kLanes, sums[r][v]);
+    }
+    return;
+  }
+  const Product& product = *chunk.product;
+  const int64_t width = product.n_out - chunk.column;
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + (r * kVectors + v) * kLanes, sums[r][v]);
+    float* target = product.out + product.live[chunk.row + r] * product.n_out + chunk.column;
+#pragma GCC unroll 16
+    for (int v = 0; v < kVectors; ++v) {
+      const int64_t at = v * kLanes;
+      if (at < width) product.write_vector(target + at, sums[r][v], chunk.column + at, width - at);
+    }
   }
 }
 
 template <typename T>
-using Multiply = void (*)(float*, const float*, const Chunk<T>&);
+using Multiply = void (*)(const Chunk<T>&);
 
-template <typename T>
-Multiply<T> choose_rows(int64_t rows) {
-  static constexpr Multiply<T> kByRows[] = {
-      nullptr,        multiply<1, T>, multiply<2, T>,
-#if defined(__AVX2__)
-      multiply<3, T>, multiply<4, T>, multiply<5, T>, multiply<6, T>,
-#endif
-#if defined(__AVX512F__)
-      multiply<7, T>, multiply<8, T>, multiply<9, T>, multiply<10, T>, multiply<11, T>, multiply<12, T>,
-#endif
-  };
-  static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
-  return kByRows[rows];
+template <typename T, int R, int P>
+constexpr Multiply<T> at_most() {
+  if constexpr (R <= max_rows<T>() && P <= panels_beside<T>(R)) {
+    return multiply<T, R, P>;
+  } else {
+    return nullptr;
+  }
 }
+
+// Powers of two: a group with fewer panels than stand beside its rows is cut into such.
+template <typename T>
+Multiply<T> choose(int64_t rows, int64_t panels) {
+#define SJD2_ROWS(R) {at_most<T, R, 1>(), at_most<T, R, 2>(), at_most<T, R, 4>(), at_most<T, R, 8>()}
+  static constexpr Multiply<T> kByShape[][4] = {
+      {},            SJD2_ROWS(1),  SJD2_ROWS(2),  SJD2_ROWS(3),  SJD2_ROWS(4),
+      SJD2_ROWS(5),  SJD2_ROWS(6),  SJD2_ROWS(7),  SJD2_ROWS(8),  SJD2_ROWS(9),
+      SJD2_ROWS(10), SJD2_ROWS(11), SJD2_ROWS(12), SJD2_ROWS(13), SJD2_ROWS(14),
+  };
+#undef SJD2_ROWS
+  static_assert(sizeof kByShape / sizeof kByShape[0] > max_rows<T>());
+  return kByShape[rows][panels == 8 ? 3 : panels / 2];
+}
+
+SJD2_INLINE vf load_words(const float* p, int64_t n) { return load_upto(p, n); }
+// Pairs as they lie, or numbers widened.
+SJD2_INLINE vf load_words(const uint16_t* p, int64_t n) {
+#if defined(SJD2_DOTS)
+  const auto* words = reinterpret_cast<const float*>(p);
+  return load_upto(words, n);
+#else
+  return load_upto(p, n);
+#endif
+}
+
+// Rows [begin, begin + height) of x as [words][height]: one stream of broadcasts instead of a stride of n_in.
+// Writes a vector beyond the last word.
+template <typename T>
+void pack_block(float* target, const Product& product, const T* x, int64_t begin, int64_t height,
+                int64_t words) {
+  constexpr int64_t kWord = Words<T>::kPairs ? 2 : 1;  // elements
+  const int64_t whole = product.n_in / kWord;
+  const T* rows[kLanes];
+  for (int64_t r = 0; r < height; ++r) rows[r] = x + product.live[begin + r] * product.n_in;
+  for (int64_t k = 0; k < whole; k += kLanes) {
+    vf block[kLanes];
+#pragma GCC unroll 16
+    for (int r = 0; r < kLanes; ++r) {
+      block[r] = r < height ? load_words(rows[r] + k * kWord, whole - k) : vf{};
+    }
+    transpose(block);
+    // In ascending order: what a vector writes beyond its row of words is written again.
+    const int64_t n = min64(kLanes, whole - k);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) {
+      if (i < n) store(target + (k + i) * height, block[i]);
+    }
+  }
+  for (int64_t k = whole; k < words; ++k) {
+    for (int64_t r = 0; r < height; ++r) {
+      // An odd last input: the low half of a word.
+      const bool half = kWord == 2 && k * 2 < product.n_in;
+      const uint32_t last = half ? float_to_bits(load_as_float(rows[r] + k * 2)) >> 16 : 0;
+      target[k * height + r] = bits_to_float(last);
+    }
+  }
+}
+
+// The k-loop over one group of panels: chunk by chunk, every block of rows over one chunk before the next.
+template <typename T>
+struct GroupWalk {
+  const Product& product;
+  const Blocks& blocks;
+  const float* packed;
+  float* sums;
+  int64_t lines, words, block_pad;  // of a panel; of a packed row; between packed blocks
+
+  void walk(const T* weights, int64_t panel_stride, int64_t panel, int64_t count) const {
+    constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+    const int64_t words_per_line = words / lines;
+    const bool once = blocks.count == 1;
+    // One pass: weights stream through, a little ahead of their use, and towards the end the next group's.
+    const int64_t ahead = kPrefetchBytes / 64;
+    const int64_t step = once ? max64(lines - ahead, min64(lines, ahead)) : kChunk / Words<T>::kInputs;
+    Chunk<T> chunk = {};
+    chunk.product = &product;
+    chunk.panel_stride = panel_stride;
+    chunk.column = panel * kPanel;
+    chunk.far = !once;
+    const T* following = weights + count * panel_stride;
+    for (int64_t line = 0; line < lines; line += step) {
+      chunk.weights = weights + line * kLine;
+      chunk.lines = min64(step, lines - line);
+      chunk.first = line == 0;
+      chunk.last = line + step >= lines;
+      for (int64_t b = 0; b < blocks.count; ++b) {
+        const int64_t begin = blocks.begin(b), height = blocks.height(b);
+        chunk.row = begin;
+        chunk.sums = sums + begin * count * kPanel;
+        chunk.x = packed + begin * words + b * block_pad + line * words_per_line * height;
+        if (once) {
+          chunk.next = chunk.last ? following : chunk.weights + ahead * kLine;
+          chunk.next_end = chunk.lines;
+        } else {
+          // Several passes over one chunk: each fetches its share of the next chunk.
+          chunk.next = chunk.last ? following : chunk.weights + step * kLine;
+          const Part share = part_of(chunk.lines, b, blocks.count);
+          chunk.next_begin = share.begin;
+          chunk.next_end = share.end;
+        }
+        choose<T>(height, count)(chunk);
+      }
+    }
+  }
+};
 
 template <typename T>
 int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, const T* w) {
   const int64_t rows = product.live.count;
   const int64_t depth = padded_depth(product.n_in, sizeof(T) == 2);
   // What the loops run over: bf16 weights come in pairs, their padding beyond that is left alone.
-  const int64_t used = sizeof(T) == 2 ? round_up(product.n_in, 2) : product.n_in;
-  const Blocks blocks(rows, kMaxRows);
-  // Rows block by block as [used][height] f32: one stream of broadcasts instead of a stride of n_in.
-  auto* packed = static_cast<float*>(call_scratch(stream, 0, rows * used * 4));
-  if (packed == nullptr)
-    return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
-  const auto pack = [&](int64_t block) {
-    const int64_t begin = blocks.begin(block), height = blocks.height(block);
-    float* target = packed + begin * used;
-    for (int64_t r = 0; r < height; ++r) {
-      const T* row = x + product.live[begin + r] * product.n_in;
-      for (int64_t k = 0; k < product.n_in; ++k) target[k * height + r] = load_as_float(row + k);
-      for (int64_t k = product.n_in; k < used; ++k) target[k * height + r] = 0.0f;
-    }
-  };
-  if (rows * used < 16384) {
-    for (int64_t block = 0; block < blocks.count; ++block) pack(block);
+  const int64_t lines = div_up(product.n_in, Words<T>::kInputs);
+  const int64_t words = sizeof(T) == 2 && !Words<T>::kPairs ? 2 * lines : lines;
+  const Blocks blocks(rows, max_rows<T>());
+  const float* packed = nullptr;
+  if (rows == 1 && (sizeof(T) == 4 || (Words<T>::kPairs && product.n_in % 2 == 0))) {
+    packed = reinterpret_cast<const float*>(x + product.live[0] * product.n_in);  // as it lies
   } else {
-    parallel_for(stream, blocks.count, pack);
+    auto* target = static_cast<float*>(call_scratch(stream, 0, (rows * words + blocks.count * kLanes) * 4));
+    if (target == nullptr)
+      return fail(SJD2_OUT_OF_MEMORY, "matmul: no memory for %lld rows", static_cast<long long>(rows));
+    const auto pack = [&](int64_t block) {
+      const int64_t begin = blocks.begin(block);
+      pack_block(target + begin * words + block * kLanes, product, x, begin, blocks.height(block), words);
+    };
+    if (rows * words < kPackAlone) {
+      for (int64_t block = 0; block < blocks.count; ++block) pack(block);
+    } else {
+      parallel_for(stream, blocks.count, pack);
+    }
+    packed = target;
   }
 
   const int64_t panels = div_up(product.n_out, kPanel), panel_stride = kPanel * depth;
-  const int64_t groups = div_up(panels, kGroupPanels);
-  const int64_t group_bytes = kGroupPanels * panel_stride * static_cast<int64_t>(sizeof(T));
-  const int64_t work = group_bytes * max64(1, rows / 8);
-  const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / max64(work, 1)));
-  const int64_t step = blocks.count == 1 ? used : kChunk;
-  const int64_t line_inputs =
-      4 / static_cast<int64_t>(sizeof(T));  // a line of a panel: one input in f32, two in bf16
+  const int64_t together = panels_beside<T>(div_up(rows, blocks.count));
+  const int64_t groups = div_up(panels, together);
+  const int64_t work = together * panel_stride * static_cast<int64_t>(sizeof(T)) * max64(1, rows / 8);
+  const int64_t tasks = task_count(stream, groups, max64(1, kBytesPerTask / work));
   std::atomic<bool> failed{false};
   parallel_for(stream, tasks, [&](int64_t task) {
-    alignas(64) float own[kMaxRows * kGroupColumns];
-    float* sums = own;
-    if (blocks.count > 1) {
-      sums = static_cast<float*>(thread_scratch(stream, thread_index(), rows * kGroupColumns * 4));
-      if (sums == nullptr) {
-        failed.store(true, std::memory_order_relaxed);
-        return;
-      }
+    auto* sums = static_cast<float*>(thread_scratch(stream, thread_index(), rows * together * kPanel * 4));
+    if (sums == nullptr) {
+      failed.store(true, std::memory_order_relaxed);
+      return;
     }
+    const GroupWalk<T> group = {product, blocks, packed, sums, lines, words, kLanes};
     const Part part = part_of(groups, task, tasks);
-    for (int64_t group = part.begin; group < part.end; ++group) {
-      const T* weights = w + group * kGroupPanels * panel_stride;
-      Chunk<T> chunk = {};
-      // The last group may have no second panel: its columns are computed from the first again and not
-      // written.
-      chunk.panel_stride = (group + 1) * kGroupPanels <= panels ? panel_stride : 0;
-      for (int64_t k = 0; k < used; k += step) {
-        chunk.weights = weights + k * kPanel;
-        chunk.depth = min64(step, used - k);
-        chunk.first = k == 0;
-        const int64_t lines = div_up(chunk.depth, line_inputs);
-        for (int64_t b = 0; b < blocks.count; ++b) {
-          const int64_t begin = blocks.begin(b), height = blocks.height(b);
-          if (blocks.count == 1) {
-            // One pass: weights stream through, a little ahead of their use.
-            chunk.next = chunk.weights + kPrefetchBytes / static_cast<int64_t>(sizeof(T));
-            chunk.next_end = lines;
-          } else {
-            // Several passes over one chunk: each fetches its share of the next chunk.
-            chunk.next =
-                k + step < used ? chunk.weights + step * kPanel : weights + kGroupPanels * panel_stride;
-            const Part share = part_of(lines, b, blocks.count);
-            chunk.next_begin = share.begin;
-            chunk.next_end = share.end;
-            chunk.far = true;
-          }
-          choose_rows<T>(height)(sums + begin * kGroupColumns, packed + begin * used + k * height, chunk);
-        }
-      }
-      product.write(sums, kGroupColumns, 0, rows, group * kGroupColumns, kGroupColumns);
+    const int64_t end = min64(part.end * together, panels);
+    for (int64_t panel = part.begin * together, count = together; panel < end; panel += count) {
+      while (count > end - panel) count /= 2;
+      group.walk(w + panel * panel_stride, panel_stride, panel, count);
     }
   });
   if (failed.load())

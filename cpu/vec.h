@@ -34,6 +34,15 @@ typedef uint16_t vh_unaligned __attribute__((vector_size(kLanes * 2), aligned(2)
 
 SJD2_INLINE vf splat(float value) { return value - vf{}; }
 
+// The same for a word whose bits are no number, such as a pair of bf16: copied, never computed with.
+SJD2_INLINE vf splat_word(const float* p) {
+#if defined(__AVX512F__)
+  return (vf)_mm512_set1_epi32(*reinterpret_cast<const int32_t*>(p));
+#else
+  return (vf)(vi{} + *reinterpret_cast<const int32_t*>(p));
+#endif
+}
+
 SJD2_INLINE vf load(const float* p) { return *reinterpret_cast<const vf_unaligned*>(p); }
 SJD2_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v; }
 
