@@ -19,6 +19,10 @@
 namespace sjd2::SJD2_ISA {
 namespace {
 
+#if defined(__AVX512BF16__) && !defined(__AMX_BF16__)
+#define SJD2_DOTS 1
+#endif
+
 constexpr int64_t kTile = 64;  // entries
 constexpr int64_t kTaskRows =
     128;  // query rows of one task at most: their sums stay in the second-level cache
@@ -57,7 +61,7 @@ struct Task {
 
 // The softmax of a task's rows so far.
 struct RowStates {
-  float* highest;  // score of each row, scaled
+  float* highest;  // score of each row
   vf* sums;        // of each row's weights, lane by lane; added up at the end
 
   static int64_t bytes(int64_t rows) {
@@ -71,14 +75,19 @@ struct RowStates {
 };
 
 // The next tile of rows [begin, begin + rows), at most kLanes of them: scores [rows][kTile] become weights,
-// keep[r] is what the tile does to the row's sums before it. Of the tile row r sees the first seen[r]
-// entries, none if that is not positive. The rows go together through the maximum and the first exponential,
-// whose latency a row alone would wait for.
-inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* scores, float* keep,
-                   const int64_t* seen, float scale) {
+// in place or, where `halves` is given, as bf16 [rows][kTile] there; keep[r] is what the tile does to the
+// row's sums before it. Of the tile row r sees the first seen[r] entries, none if that is not positive. The
+// rows go together through the maximum and the first exponential, whose latency a row alone would wait for.
+//
+// A weight is what it was rounded to wherever it counts: a row of equal values stays what it is.
+template <bool kHalves>
+inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* scores, uint16_t* halves,
+                   float* keep, const int64_t* seen, float scale) {
+  static_cast<void>(halves);
   vi lane;
   for (int i = 0; i < kLanes; ++i) lane[i] = i;
-  const vf factor = splat(scale), none = splat(-__builtin_inff());
+  // e^x as 2^(x log2 e).
+  const vf factor = splat(scale * 1.44269504f), none = splat(-__builtin_inff());
   vf tops[kLanes];
 #pragma GCC unroll 16
   for (int r = 0; r < kLanes; ++r) tops[r] = none;
@@ -87,14 +96,14 @@ inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* 
     vf top = none;
     if (seen[r] >= kTile) {
 #pragma GCC unroll 16
-      for (int i = 0; i < kTileVectors; ++i) top = max(load(row + i * kLanes) * factor, top);
+      for (int i = 0; i < kTileVectors; ++i) top = max(load(row + i * kLanes), top);
     } else {
       const auto n = static_cast<int32_t>(max64(seen[r], 0));
 #pragma GCC unroll 16
       for (int i = 0; i < kTileVectors; ++i) {
         const vf score = lane + static_cast<int32_t>(i * kLanes) < n ? load(row + i * kLanes) : none;
         store(row + i * kLanes, score);
-        top = max(score * factor, top);
+        top = max(score, top);
       }
     }
     tops[r] = top;
@@ -113,18 +122,35 @@ inline void soften(const RowStates& states, int64_t begin, int64_t rows, float* 
 #pragma GCC unroll 16
     for (int r = 0; r < kLanes; ++r) now = max(tops[r], now);
   }
+  alignas(64) float kept[kLanes], offset[kLanes];
   store(highest, now);
-  alignas(64) float kept[kLanes];
-  store(kept, exp(before - now));
+  store(offset, now * factor);
+  store(kept, exp2_below_zero((before - now) * factor));
   for (int64_t r = 0; r < rows; ++r) {
     float* row = scores + r * kTile;
-    const vf zero_point = splat(highest[r]);
-    vf sum = {};
+    const vf zero_point = splat(-offset[r]);
+    vf weights[kTileVectors];
 #pragma GCC unroll 16
     for (int i = 0; i < kTileVectors; ++i) {
-      const vf weight = exp(load(row + i * kLanes) * factor - zero_point);
-      store(row + i * kLanes, weight);
-      sum += weight;
+      weights[i] = exp2_below_zero(fmadd(load(row + i * kLanes), factor, zero_point));
+    }
+    vf sum = {};
+    if constexpr (kHalves) {
+#if defined(SJD2_DOTS)
+      const auto ones = (__m512bh)_mm512_set1_epi32(0x3F803F80);
+#pragma GCC unroll 16
+      for (int i = 0; i < kTileVectors; i += 2) {
+        const __m512bh pair = _mm512_cvtne2ps_pbh((__m512)weights[i + 1], (__m512)weights[i]);
+        _mm512_store_si512(halves + r * kTile + i * kLanes, (__m512i)pair);
+        sum = (vf)_mm512_dpbf16_ps((__m512)sum, pair, ones);
+      }
+#endif
+    } else {
+#pragma GCC unroll 16
+      for (int i = 0; i < kTileVectors; ++i) {
+        store(row + i * kLanes, weights[i]);
+        sum += weights[i];
+      }
     }
     states.sums[begin + r] = fmadd(states.sums[begin + r], splat(kept[r]), sum);
     states.highest[begin + r] = highest[r];
@@ -153,102 +179,187 @@ SJD2_INLINE bool any_lane(vi mask) {
 
 SJD2_INLINE vi not_finite(vf v) { return ((vi)v & 0x7F800000) == 0x7F800000; }
 
+#if defined(__AVX512BF16__)
+
+// Values [first, first + n) as [n / 2][width][2], or as tiles [n / 32][width / 16][16 pairs][16 dimensions][2],
+// n rounded up to what that takes and filled with zeros; width a multiple of 16. Says whether all are finite.
+template <bool kTiles>
+bool pack_value_halves(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n,
+                       int64_t width) {
+  const int64_t head_dim = task.call.head_dim, stride = task.call.n_kv_heads * head_dim;
+  const uint16_t* entry = task.entry(task.call.v, first);
+  alignas(64) uint16_t order[2][32];
+  for (uint16_t i = 0; i < 16; ++i) {
+    for (uint16_t half = 0; half < 2; ++half) {
+      order[half][2 * i] = static_cast<uint16_t>(16 * half + i);
+      order[half][2 * i + 1] = static_cast<uint16_t>(32 + 16 * half + i);
+    }
+  }
+  const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
+  const __m512i exponent = _mm512_set1_epi16(0x7F80), zero = _mm512_setzero_si512();
+  __mmask32 bad = 0;
+  for (int64_t t = 0; t < round_up(n, kTiles ? 32 : 2); t += 2, entry += 2 * stride) {
+    uint16_t* pairs = kTiles ? target + (t / 32 * (width / 16) * 16 + t % 32 / 2) * 32 : target + t * width;
+    for (int64_t i = 0; i < width; i += 32) {
+      const int64_t left = head_dim - i;
+      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
+      const __m512i a = t < n ? _mm512_maskz_loadu_epi16(mask, entry + i) : zero;
+      const __m512i b = t + 1 < n ? _mm512_maskz_loadu_epi16(mask, entry + stride + i) : zero;
+      bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(a, exponent), exponent) |
+             _mm512_cmpeq_epi16_mask(_mm512_and_si512(b, exponent), exponent);
+      uint16_t* place = pairs + i / 16 * (kTiles ? 512 : 32);
+      _mm512_store_si512(place, _mm512_permutex2var_epi16(a, low, b));
+      if (i + 16 < width)
+        _mm512_store_si512(place + (kTiles ? 512 : 32), _mm512_permutex2var_epi16(a, high, b));
+    }
+  }
+  return bad == 0;
+}
+
+#endif
+
 // ---------------------------------------------------------------------------------------------------------------------
-// f32 multiply-adds
+// Vectors: products of words, which are f32 numbers, or pairs of bf16 numbers along the sum where the set has
+// an instruction for them. Other sets widen bf16 as they pack it.
 // ---------------------------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512F__)
-constexpr int64_t kMaxRows = 12, kVectors = 2;
+constexpr int kMaxRows = 14, kVectors = 2, kMaxWideRows = 6;
 #elif defined(__AVX2__)
-constexpr int64_t kMaxRows = 6, kVectors = 2;
+constexpr int kMaxRows = 6, kVectors = 2, kMaxWideRows = 2;
 #else
-constexpr int64_t kMaxRows = 2, kVectors = 4;
+constexpr int kMaxRows = 2, kVectors = 4, kMaxWideRows = 0;
 #endif
 constexpr int64_t kColumns = kVectors * kLanes;
-static_assert(kTile % kColumns == 0);
+static_assert(kTile % (2 * kColumns) == 0);
 
-// c[R][ldc] = (keep ? keep[r] c : 0) + x w, for kColumns columns of w [depth][ldw].
-//   x   [depth][R] where kAcross, else [R][kTile]
-template <int R, bool kAcross>
+#if defined(SJD2_DOTS)
+template <typename T>
+constexpr bool kPairs = sizeof(T) == 2;
+#else
+template <typename T>
+constexpr bool kPairs = false;
+#endif
+
+template <bool kOfPairs>
+SJD2_INLINE vf add_product(vf sum, vf value, vf column) {
+#if defined(SJD2_DOTS)
+  if constexpr (kOfPairs) return (vf)_mm512_dpbf16_ps((__m512)sum, (__m512bh)value, (__m512bh)column);
+#endif
+  return fmadd(value, column, sum);
+}
+
+// c[R][ldc] = (keep ? keep[r] c : 0) + x w, for V vectors of columns of w [depth][ldw]; words throughout.
+//   x   [depth][R] where kAcross, else [R][kTile words, or their half as pairs]
+template <bool kOfPairs, int R, int V, bool kAcross>
 void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw, int64_t depth,
               const float* keep) {
-  vf sums[R][kVectors];
+  constexpr int64_t kRow = kOfPairs ? kTile / 2 : kTile;
+  vf sums[R][V];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
       sums[r][v] = keep != nullptr ? load(c + r * ldc + v * kLanes) * splat(keep[r]) : vf{};
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
-    vf columns[kVectors];
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) columns[v] = load(w + k * ldw + v * kLanes);
+    vf columns[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) columns[v] = load(w + k * ldw + v * kLanes);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const vf value = splat(kAcross ? x[k * R + r] : x[r * kTile + k]);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sums[r][v] = fmadd(value, columns[v], sums[r][v]);
+      const vf value = splat_word(kAcross ? x + k * R + r : x + r * kRow + k);
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sums[r][v] = add_product<kOfPairs>(sums[r][v], value, columns[v]);
     }
   }
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) store(c + r * ldc + v * kLanes, sums[r][v]);
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) store(c + r * ldc + v * kLanes, sums[r][v]);
   }
 }
 
 using Multiply = void (*)(float*, int64_t, const float*, const float*, int64_t, int64_t, const float*);
 
-template <bool kAcross>
-Multiply multiply_rows(int64_t rows) {
-  static constexpr Multiply kByRows[] = {
-      nullptr,
-      multiply<1, kAcross>,
-      multiply<2, kAcross>,
-#if defined(__AVX2__)
-      multiply<3, kAcross>,
-      multiply<4, kAcross>,
-      multiply<5, kAcross>,
-      multiply<6, kAcross>,
-#endif
-#if defined(__AVX512F__)
-      multiply<7, kAcross>,
-      multiply<8, kAcross>,
-      multiply<9, kAcross>,
-      multiply<10, kAcross>,
-      multiply<11, kAcross>,
-      multiply<12, kAcross>,
-#endif
-  };
-  static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
-  return kByRows[rows];
+template <bool kOfPairs, int R, bool kAcross>
+constexpr Multiply wide() {
+  if constexpr (R <= kMaxWideRows) {
+    return multiply<kOfPairs, R, 2 * kVectors, kAcross>;
+  } else {
+    return nullptr;
+  }
 }
 
-// Keys [first, first + n) as [head_dim][kTile], columns beyond n zero.
+// c as `multiply` has it, for all columns of w, `columns` of them.
+template <bool kOfPairs, bool kAcross>
+void multiply_all(int64_t rows, float* c, int64_t ldc, const float* x, const float* w, int64_t ldw,
+                  int64_t depth, const float* keep, int64_t columns) {
+#define SJD2_ROWS(R) {multiply<kOfPairs, R, kVectors, kAcross>, wide<kOfPairs, R, kAcross>()}
+  static constexpr Multiply kByRows[][2] = {
+      {},           SJD2_ROWS(1),  SJD2_ROWS(2),
+#if defined(__AVX2__)
+      SJD2_ROWS(3), SJD2_ROWS(4),  SJD2_ROWS(5),  SJD2_ROWS(6),
+#endif
+#if defined(__AVX512F__)
+      SJD2_ROWS(7), SJD2_ROWS(8),  SJD2_ROWS(9),  SJD2_ROWS(10), SJD2_ROWS(11),
+      SJD2_ROWS(12), SJD2_ROWS(13), SJD2_ROWS(14),
+#endif
+  };
+#undef SJD2_ROWS
+  static_assert(sizeof kByRows / sizeof kByRows[0] == kMaxRows + 1);
+  int64_t i = 0;
+  if (rows <= kMaxWideRows) {
+    // Few rows are few chains: twice the columns make up for it.
+    for (; i + 2 * kColumns <= columns; i += 2 * kColumns)
+      kByRows[rows][1](c + i, ldc, x, w + i, ldw, depth, keep);
+  }
+  for (; i < columns; i += kColumns) kByRows[rows][0](c + i, ldc, x, w + i, ldw, depth, keep);
+}
+
+// The first n words of what p holds: pairs as they lie, or numbers widened.
+template <typename T>
+SJD2_INLINE vf load_words(const T* p, int64_t n) {
+  if constexpr (kPairs<T>) {
+    return load_upto(reinterpret_cast<const float*>(p), n);
+  } else {
+    return load_upto(p, n);
+  }
+}
+
+// Keys [first, first + n) as [words][kTile], columns beyond n zero.
 template <typename T>
 void pack_keys(float* target, const Task<T>& task, int64_t first, int64_t n) {
-  const int64_t head_dim = task.call.head_dim;
+  constexpr int64_t kWord = kPairs<T> ? 2 : 1;
+  const int64_t words = task.call.head_dim / kWord;
   for (int64_t t = 0; t < round_up(n, kColumns); t += kLanes) {
-    for (int64_t i = 0; i < head_dim; i += kLanes) {
+    for (int64_t i = 0; i < words; i += kLanes) {
       vf rows[kLanes];
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        rows[r] = t + r < n ? load_upto(task.entry(task.call.k, first + t + r) + i, head_dim - i) : vf{};
+        rows[r] =
+            t + r < n ? load_words(task.entry(task.call.k, first + t + r) + i * kWord, words - i) : vf{};
       }
       transpose(rows);
 #pragma GCC unroll 16
       for (int r = 0; r < kLanes; ++r) {
-        if (i + r < head_dim) store(target + (i + r) * kTile + t, rows[r]);
+        if (i + r < words) store(target + (i + r) * kTile + t, rows[r]);
       }
     }
   }
 }
 
-// Values [first, first + n) as [n][width], columns beyond head_dim zero. Says whether all are finite.
+// Values [first, first + n) as [n][width], columns beyond head_dim zero; pairs of entries as
+// [n / 2][width][2], an odd last one with zeros. Says whether all are finite.
 template <typename T>
 bool pack_values(float* target, const Task<T>& task, int64_t first, int64_t n, int64_t width) {
   const int64_t head_dim = task.call.head_dim;
+#if defined(SJD2_DOTS)
+  if constexpr (kPairs<T>) {
+    return pack_value_halves<false>(reinterpret_cast<uint16_t*>(target), task, first, n, width);
+  }
+#endif
   vi bad = {};
   for (int64_t t = 0; t < n; ++t) {
     const T* source = task.entry(task.call.v, first + t);
@@ -263,28 +374,39 @@ bool pack_values(float* target, const Task<T>& task, int64_t first, int64_t n, i
 
 template <typename T>
 int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
-  const int64_t n_rows = task.end - task.begin, head_dim = task.call.head_dim;
-  const int64_t width = round_up(head_dim, kColumns);
+  constexpr bool kOfPairs = kPairs<T>;
+  constexpr int64_t kWord = kOfPairs ? 2 : 1;
+  const int64_t n_rows = task.end - task.begin, words = task.call.head_dim / kWord;
+  const int64_t width = round_up(task.call.head_dim, kColumns);
   const Blocks blocks(n_rows, kMaxRows);
+  const int64_t query_floats = round_up(n_rows * words, 16);
   const int64_t floats =
-      n_rows * head_dim + n_rows * width + head_dim * kTile + kTile * width + kMaxRows * kTile;
+      query_floats + n_rows * width + words * kTile + kTile / kWord * width + 2 * kMaxRows * kTile;
   const int64_t state_bytes = round_up(RowStates::bytes(n_rows), 64);
   auto* memory = static_cast<char*>(thread_scratch(stream, thread_index(), state_bytes + floats * 4));
   if (memory == nullptr) return SJD2_OUT_OF_MEMORY;
   const RowStates states(memory, n_rows);
   auto* queries = reinterpret_cast<float*>(memory + state_bytes);
-  float* sums = queries + n_rows * head_dim;
+  float* sums = queries + query_floats;
   float* keys = sums + n_rows * width;
-  float* values = keys + head_dim * kTile;
-  float* scores = values + kTile * width;
+  float* values = keys + words * kTile;
+  float* scores = values + kTile / kWord * width;
+  auto* halves = reinterpret_cast<uint16_t*>(scores + kMaxRows * kTile);
+  const float* weights = kOfPairs ? reinterpret_cast<const float*>(halves) : scores;
 
   std::memset(sums, 0, static_cast<size_t>(n_rows * width) * 4);
   for (int64_t block = 0; block < blocks.count; ++block) {
     const int64_t begin = blocks.begin(block), height = blocks.height(block);
     for (int64_t r = 0; r < height; ++r) {
       const T* query = task.call.q + task.offset(task.begin + begin + r);
-      for (int64_t i = 0; i < head_dim; ++i)
-        queries[begin * head_dim + i * height + r] = load_as_float(query + i);
+      float* target = queries + begin * words + r;
+      for (int64_t i = 0; i < words; ++i) {
+        if constexpr (kOfPairs) {
+          std::memcpy(target + i * height, query + 2 * i, 4);
+        } else {
+          target[i * height] = load_as_float(query + i);
+        }
+      }
     }
   }
 
@@ -297,28 +419,33 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
       const int64_t begin = blocks.begin(block), height = blocks.height(block);
       const int64_t seen = min64(entries, task.limit(task.begin + begin + height - 1) - first);
       if (seen <= 0) continue;
-      for (int64_t t = 0; t < seen; t += kColumns) {
-        multiply_rows<true>(height)(scores + t, kTile, queries + begin * head_dim, keys + t, kTile, head_dim,
-                                    nullptr);
-      }
+      multiply_all<kOfPairs, true>(height, scores, kTile, queries + begin * words, keys, kTile, words,
+                                   nullptr, round_up(seen, kColumns));
       float keep[kMaxRows];
       int64_t sees[kMaxRows];
       for (int64_t r = 0; r < height; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
-      soften(states, begin, height, scores, keep, sees, task.call.scale);
+      soften<kOfPairs>(states, begin, height, scores, halves, keep, sees, task.call.scale);
+      float* block_sums = sums + begin * width;
+      if (finite) {
+        multiply_all<kOfPairs, false>(height, block_sums, width, weights, values, width, div_up(seen, kWord),
+                                      keep, width);
+        continue;
+      }
       // Zero times infinity is not zero: where a value is not finite, each row takes what it sees and no
       // more.
-      const int64_t together = finite ? height : 1;
-      for (int64_t r = 0; r < height; r += together) {
-        const int64_t depth = finite ? seen : min64(seen, sees[r]);
-        for (int64_t i = 0; i < width && depth > 0; i += kColumns) {
-          multiply_rows<false>(together)(sums + (begin + r) * width + i, width, scores + r * kTile,
-                                         values + i, width, depth, keep + r);
-        }
+      for (int64_t r = 0; r < height; ++r) {
+        const int64_t n = min64(seen, sees[r]);
+        if (n <= 0) continue;
+        if (kWord != 1) pack_values(values, task, first, n, width);
+        multiply_all<kOfPairs, false>(1, block_sums + r * width, width, weights + r * kTile / kWord, values,
+                                      width, div_up(n, kWord), keep + r, width);
       }
+      if (kWord != 1) pack_values(values, task, first, entries, width);
     }
   }
   for (int64_t i = 0; i < n_rows; ++i) {
-    finish(task.call.out + task.offset(task.begin + i), sums + i * width, states.sums[i], head_dim);
+    finish(task.call.out + task.offset(task.begin + i), sums + i * width, states.sums[i],
+           task.call.head_dim);
   }
   return SJD2_OK;
 }
@@ -358,38 +485,6 @@ void pack_key_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first,
       for (int r = 0; r < 16; ++r) _mm512_store_si512(tile + r * 32, (__m512i)rows[r]);
     }
   }
-}
-
-// Values [first, first + n) as [n / 32][width / 16][16 pairs of entries][16 dimensions][2], n rounded up
-// to 32. Says whether all are finite.
-bool pack_value_tiles(uint16_t* target, const Task<uint16_t>& task, int64_t first, int64_t n, int64_t width) {
-  const int64_t head_dim = task.call.head_dim, stride = task.call.n_kv_heads * head_dim;
-  const uint16_t* entry = task.entry(task.call.v, first);
-  alignas(64) uint16_t order[2][32];
-  for (uint16_t i = 0; i < 16; ++i) {
-    for (uint16_t half = 0; half < 2; ++half) {
-      order[half][2 * i] = static_cast<uint16_t>(16 * half + i);
-      order[half][2 * i + 1] = static_cast<uint16_t>(32 + 16 * half + i);
-    }
-  }
-  const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
-  const __m512i exponent = _mm512_set1_epi16(0x7F80), zero = _mm512_setzero_si512();
-  __mmask32 bad = 0;
-  for (int64_t t = 0; t < round_up(n, 32); t += 2, entry += 2 * stride) {
-    uint16_t* tile = target + (t / 32 * (width / 16) * 16 + t % 32 / 2) * 32;
-    for (int64_t i = 0; i < width; i += 32) {
-      const int64_t left = head_dim - i;
-      const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
-      const __m512i a = t < n ? _mm512_maskz_loadu_epi16(mask, entry + i) : zero;
-      const __m512i b = t + 1 < n ? _mm512_maskz_loadu_epi16(mask, entry + stride + i) : zero;
-      bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(a, exponent), exponent) |
-             _mm512_cmpeq_epi16_mask(_mm512_and_si512(b, exponent), exponent);
-      _mm512_store_si512(tile + i / 16 * kTileWords, _mm512_permutex2var_epi16(a, low, b));
-      if (i + 16 < width)
-        _mm512_store_si512(tile + (i / 16 + 1) * kTileWords, _mm512_permutex2var_epi16(a, high, b));
-    }
-  }
-  return bad == 0;
 }
 
 // scores [height][kTile] = queries [depth / 32][height][32] by packed keys.
@@ -531,7 +626,7 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
   for (int64_t first = 0; first < end; first += kTile) {
     const int64_t entries = min64(kTile, end - first);
     pack_key_tiles(keys, task, first, entries);
-    const bool finite = pack_value_tiles(values, task, first, entries, width);
+    const bool finite = pack_value_halves<true>(values, task, first, entries, width);
     for (int64_t block = 0; block < blocks; ++block) {
       const int64_t begin = block * height, rows = min64(height, n_rows - begin);
       if (task.limit(task.begin + begin + rows - 1) <= first) continue;
@@ -541,7 +636,7 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
       float keep[16];
       int64_t sees[16];
       for (int64_t r = 0; r < rows; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
-      soften(states, begin, rows, scores, keep, sees, task.call.scale);
+      soften<false>(states, begin, rows, scores, nullptr, keep, sees, task.call.scale);
       for (int64_t r = 0; r < rows; ++r) {
         split_weights(weights, height, r, scores + r * kTile);
         if (keep[r] == 1.0f) continue;
@@ -558,7 +653,7 @@ int32_t attend(sjd2_stream stream, const Task<uint16_t>& task) {
       for (int64_t r = 0; r < rows; ++r) {
         const int64_t n = min64(entries, sees[r]);
         if (n <= 0) continue;
-        pack_value_tiles(values, task, first, n, width);
+        pack_value_halves<true>(values, task, first, n, width);
         std::memcpy(trial, block_sums, static_cast<size_t>(height * width) * 4);
         add_values(trial, width, weights, values, height, n);
         std::memcpy(block_sums + r * width, trial + r * width, static_cast<size_t>(width) * 4);
