@@ -8,19 +8,13 @@ namespace sjd2::SJD2_ISA {
 constexpr int64_t kMaxHead = 256;
 
 struct Norm {
-  const float* weight;  // of the head in hand, or NULL: no norm
+  const float* weight;  // of the head in hand, or NULL where there is no norm
   const float* bias;    // or NULL
   float eps;
 };
 
-// LayerNorm of one head into `out`, or a copy. The variance is taken about the mean: no cancellation.
+// LayerNorm of one head. The variance is taken about the mean: no cancellation.
 static inline void normalise(float* out, const float* in, int64_t head_dim, Norm norm) {
-  if (norm.weight == nullptr) {
-    for (int64_t i = 0; i < head_dim; i += kLanes) {
-      store_upto(out + i, load_upto(in + i, head_dim - i), head_dim - i);
-    }
-    return;
-  }
   vf sum = {};
   for (int64_t i = 0; i < head_dim; i += kLanes) sum += load_upto(in + i, head_dim - i);
   const float mean = sum_lanes(sum) / static_cast<float>(head_dim);
@@ -38,6 +32,29 @@ static inline void normalise(float* out, const float* in, int64_t head_dim, Norm
     const int64_t n = head_dim - i;
     const vf bias = norm.bias != nullptr ? load_upto(norm.bias + i, n) : vf{};
     store_upto(out + i, fmadd(load_upto(out + i, n) * scale, load_upto(norm.weight + i, n), bias), n);
+  }
+}
+
+// Both halves of cos and sin from angles [half][2]; sin of the first half with its sign turned.
+static inline void spread_halves(float* cos, float* sin, const float* angles, int64_t half) {
+  vi even, odd;
+  for (int i = 0; i < kLanes; ++i) {
+    even[i] = 2 * i;
+    odd[i] = 2 * i + 1;
+  }
+  int64_t i = 0;
+  for (; i + kLanes <= half; i += kLanes) {
+    const vf low = load(angles + 2 * i), high = load(angles + 2 * i + kLanes);
+    const vf c = __builtin_shuffle(low, high, even), s = __builtin_shuffle(low, high, odd);
+    store(cos + i, c);
+    store(cos + half + i, c);
+    store(sin + i, -s);
+    store(sin + half + i, s);
+  }
+  for (; i < half; ++i) {
+    cos[i] = cos[half + i] = angles[2 * i];
+    sin[i] = -angles[2 * i + 1];
+    sin[half + i] = angles[2 * i + 1];
   }
 }
 
@@ -67,23 +84,29 @@ static int32_t rope_append(sjd2_stream stream, T* q, T* k_cache, T* v_cache, con
     const float* angles = rope + (sequence.position + w) * head_dim;
     // Spread once over a whole head, signs included, so that both pairings are the same loop for every head.
     alignas(64) float cos[kMaxHead], sin[kMaxHead], head[kMaxHead], partner[kMaxHead];
-    for (int64_t i = 0; i < half; ++i) {
-      const int64_t first = pairs == 0 ? i : 2 * i, second = pairs == 0 ? i + half : 2 * i + 1;
-      cos[first] = cos[second] = angles[2 * i];
-      sin[first] = -angles[2 * i + 1];
-      sin[second] = angles[2 * i + 1];
+    if (pairs == 0) {
+      spread_halves(cos, sin, angles, half);
+    } else {
+      for (int64_t i = 0; i < half; ++i) {
+        cos[2 * i] = cos[2 * i + 1] = angles[2 * i];
+        sin[2 * i] = -angles[2 * i + 1];
+        sin[2 * i + 1] = angles[2 * i + 1];
+      }
     }
     const auto turn = [&](T* out, const float* in, Norm norm) {
-      normalise(head, in, head_dim, norm);
+      if (norm.weight != nullptr) {
+        normalise(head, in, head_dim, norm);
+        in = head;
+      }
       if (pairs == 0) {
-        rotate(out, head, head + half, cos, sin, half);
-        rotate(out + half, head + half, head, cos + half, sin + half, half);
+        rotate(out, in, in + half, cos, sin, half);
+        rotate(out + half, in + half, in, cos + half, sin + half, half);
       } else {
         for (int64_t i = 0; i < half; ++i) {
-          partner[2 * i] = head[2 * i + 1];
-          partner[2 * i + 1] = head[2 * i];
+          partner[2 * i] = in[2 * i + 1];
+          partner[2 * i + 1] = in[2 * i];
         }
-        rotate(out, head, partner, cos, sin, head_dim);
+        rotate(out, in, partner, cos, sin, head_dim);
       }
     };
     const auto row_of = [&](const float* table, int64_t head_index, int64_t n, int64_t rows) {

@@ -49,13 +49,18 @@ SJD2_INLINE void store(float* p, vf v) { *reinterpret_cast<vf_unaligned*>(p) = v
 SJD2_INLINE vf widen(vh h) { return (vf)(__builtin_convertvector(h, vu) << 16); }
 SJD2_INLINE vf load(const uint16_t* p) { return widen(*reinterpret_cast<const vh_unaligned*>(p)); }
 
-// To bf16, to nearest even; as to_bf16, lane by lane.
+// To bf16, to nearest even; as to_bf16, lane by lane, but that the sets with an instruction for it make zeros
+// of numbers below the normal range.
 SJD2_INLINE vh narrow(vf v) {
+#if defined(__AVX512BF16__)
+  return (vh)_mm512_cvtneps_pbh((__m512)v);
+#else
   const vu bits = (vu)v;
   const vu rounded = bits + 0x7FFFu + ((bits >> 16) & 1u);
   const vu quiet = bits | 0x400000u;
   const vu is_nan = (vu)((bits & 0x7FFFFFFFu) > 0x7F800000u);
   return __builtin_convertvector(((is_nan & quiet) | (~is_nan & rounded)) >> 16, vh);
+#endif
 }
 SJD2_INLINE void store(uint16_t* p, vf v) { *reinterpret_cast<vh_unaligned*>(p) = narrow(v); }
 
