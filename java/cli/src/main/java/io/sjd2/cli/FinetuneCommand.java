@@ -17,11 +17,11 @@ import picocli.CommandLine.Option;
         description = {
             "",
             "Next-clean-token prediction: segments of image tokens get noise in embedding space, the targets stay"
-                + " clean. The folder written holds the tuned weights, sjd2.json and sjd2.safetensors. A stopped run"
-                + " goes on as with train.",
+                    + " clean. The folder written holds the tuned weights, sjd2.json and sjd2.safetensors. A stopped run"
+                    + " goes on as with train.",
             "Models of published families (Chameleon and Lumina-mGPT, Emu3, Janus, LlamaGen) need --data or --codes;"
-                + " what is written is their checkpoint with tuned weights. For them --optimizer is adamw, --lr 2e-5,"
-                + " --ema 0, --batch 8 and --micro-batch 1 unless stated.",
+                    + " what is written is their checkpoint with tuned weights. For them --optimizer is adamw, --lr 2e-5,"
+                    + " --ema 0, --batch 8 and --micro-batch 1 unless stated.",
             "",
             "Examples:",
             "  sjd2 finetune --model runs/mine --out runs/mine-sjd2 --steps 1000",
@@ -47,9 +47,9 @@ final class FinetuneCommand implements Callable<Integer> {
             paramLabel = "FILE",
             description =
                     "Fine-tune a published model on codes instead of pictures: safetensors with codes I32 [N, h, w],"
-                        + " and prompts as the metadata \"prompts\" (a JSON list of texts) or as input_ids I32 [N, T]"
-                        + " (Janus: text_ids) with attention_mask; LlamaGen: labels I32 [N], or caption F32 [N, T,"
-                        + " width] with mask. Without prompts: pictures of anything.")
+                            + " and prompts as the metadata \"prompts\" (a JSON list of texts) or as input_ids I32 [N, T]"
+                            + " (Janus: text_ids) with attention_mask; LlamaGen: labels I32 [N], or caption F32 [N, T,"
+                            + " width] with mask. Without prompts: pictures of anything.")
     private @Nullable Path codes;
 
     @Mixin
