@@ -50,10 +50,13 @@ class BackendComparisonTest {
         assertThat(comparison.pictures()).isEqualTo(2);
     }
 
+    /// Flat distributions without a filter: among some thousands of draws, several have two codes so close that
+    /// rounding
+    /// decides.
     @Test
     void eachPrefersItsOwnCodeWhereTheyPart() {
-        BackendComparison comparison =
-                BackendComparison.run(single, half, REQUEST.withImages(8), GenerationListener.NONE);
+        BackendComparison comparison = BackendComparison.run(
+                single, half, REQUEST.withSampling(3.0, 0, 1.0).withImages(16), GenerationListener.NONE);
         assertThat(comparison.partings()).isNotEmpty().allSatisfy(parting -> {
             assertThat(parting.first()).isNotEqualTo(parting.second());
             assertThat(parting.position()).isEqualTo(parting.row() * 16 + parting.column());

@@ -8,8 +8,8 @@ import java.nio.file.Path;
 public final class GenerationSettings {
     private GenerationSettings() {}
 
+    /// The settings of a folder that needs to hold nothing else, over a family that neither guides nor filters.
     public static ModelInfo.Defaults read(Path folder) throws IOException {
-        return GenerationConfig.defaults(
-                GenerationConfig.read(folder), ModelDescription.read(folder).sampling(), null);
+        return GenerationConfig.defaults(GenerationConfig.read(folder), new ModelDescription.Sampling(1.0, 0), null);
     }
 }
