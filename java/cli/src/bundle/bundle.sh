@@ -70,7 +70,7 @@ collect_checks() {
   local entry
   local -a path
   "$jar" -cf "$root/check/lib/sjd2-engine-tests.jar" -C "$home/java/engine/target/test-classes" io
-  IFS=: read -r -a path <"$work/test.path"
+  IFS=: read -r -a path <<<"$(<"$work/test.path")"
   for entry in "${path[@]}"; do
     case ${entry##*/} in
       junit-* | opentest4j-* | assertj-core-* | apiguardian-api-*) cp -- "$entry" "$root/check/lib/" ;;
