@@ -103,6 +103,8 @@ public final class Training {
     /// @param codes              file of image codes to fine-tune a published model on, or null; see docs/training.md
     /// @param data               folder of pictures with captions to train on, or null for the built-in scenes
     /// @param scenes             how many scenes to train on
+    /// @param passOver           share of the built-in scenes with fewer than three objects that another one takes the
+    ///                           place of; null: none
     /// @param backend            as in {@link EngineOptions}
     /// @param threads            as in {@link EngineOptions}
     /// @param average            whether the averaged weights are written in place of the last ones
@@ -124,6 +126,7 @@ public final class Training {
             @Nullable Path codes,
             @Nullable Path data,
             int scenes,
+            @Nullable Double passOver,
             String backend,
             int threads,
             boolean average) {
@@ -163,6 +166,9 @@ public final class Training {
                     .withDtype(dtype == null ? d.dtype() : constant(DType.class, "dtype", dtype))
                     .withThinning(thinning == null ? d.thinning() : thinning)
                     .withNoise(noise(d.noise()));
+            if (passOver != null && !(passOver >= 0 && passOver < 1)) {
+                throw new IllegalArgumentException("pass-over is " + passOver + ", expected 0 to below 1");
+            }
             if (data == null && codes == null && scenes < options.batch()) {
                 throw new IllegalArgumentException(
                         "scenes is " + scenes + ", expected at least one batch, " + options.batch());
@@ -429,7 +435,9 @@ public final class Training {
                         text);
                 return run(from, all.training(), all.heldOut());
             }
-            try (SceneData data = new SceneData(TRAIN_SCENES, SceneGenerator.Split.TRAIN, run.scenes(), images, text);
+            SceneGenerator scenes = new SceneGenerator(
+                    TRAIN_SCENES, SceneGenerator.Split.TRAIN, run.passOver() == null ? 0 : run.passOver());
+            try (SceneData data = new SceneData(scenes, run.scenes(), images, text);
                     SceneData heldOut =
                             new SceneData(HELD_OUT_SCENES, SceneGenerator.Split.HELD_OUT, HELD_OUT, images, text)) {
                 data.makeAhead(1);

@@ -124,6 +124,7 @@ class FamilyFinetuneTest {
                 codes,
                 null,
                 0,
+                null,
                 "cpu",
                 2,
                 false);
@@ -293,7 +294,7 @@ class FamilyFinetuneTest {
         Path codes = codes(d, grid(d));
         Training.Run large = new Training.Run(
                 1L, 1L, 1 << 24, 1 << 24, 1e-3f, 0L, 0L, "adamw", 0f, "f32", null, null, null, null, codes, null, 0,
-                "cpu", 2, false);
+                null, "cpu", 2, false);
         Path out = temp.resolve("out");
         assertThatThrownBy(() -> Training.finetune(model, large, out, new Losses()))
                 .isInstanceOf(IllegalStateException.class)

@@ -31,6 +31,13 @@ final class TrainingOptions {
     private int scenes;
 
     @Option(
+            names = "--pass-over",
+            paramLabel = "SHARE",
+            description = "Share of the built-in scenes with fewer than three objects that another one takes the place"
+                    + " of, so that crowded ones, which are harder, come more often. Default: 0.")
+    private @Nullable Double passOver;
+
+    @Option(
             names = {"-s", "--seed"},
             paramLabel = "N",
             description = "Of everything random. Default: 1.")
@@ -145,6 +152,7 @@ final class TrainingOptions {
                 codes,
                 data,
                 scenes,
+                passOver,
                 backend,
                 threads,
                 average);

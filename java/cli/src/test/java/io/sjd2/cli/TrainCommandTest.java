@@ -235,6 +235,7 @@ class TrainCommandTest {
         assertRefused(Session.run(train(out, "--optimizer", "magic")), "optimizer", "magic", "adamw");
         assertRefused(Session.run(train(out, "--lr", "-1")), "lr", "-1");
         assertRefused(Session.run(train(out, "--micro-batch", "3")), "micro-batch 3");
+        assertRefused(Session.run(train(out, "--pass-over", "1")), "pass-over is 1");
         assertRefused(Session.run(train(out, "--scenes", "3")), "scenes is 3");
         assertRefused(Session.run(train(out, "--warmup", "9")), "warm-up");
         assertRefused(

@@ -11,8 +11,8 @@ import java.util.Set;
 ///
 /// A scene holds one to three shapes of different colour or kind that do not touch, on light paper with faint grain
 /// and flecks in one of four tints. Centres lie on a lattice of [#LATTICE] pixels. Everything the caption says is
-/// true of the picture; of two objects side by side the left one begins no lower than the right one. Sizes are
-/// sometimes left out of the caption, and articles vary. Pictures of both splits look alike: one
+/// true of the picture; read row by row, its objects begin in the order of the caption as far as the relations allow.
+/// Sizes are sometimes left out of the caption, and articles vary. Pictures of both splits look alike: one
 /// caption in sixteen, chosen by a hash of what it states, belongs to [Split#HELD_OUT] and never occurs in training.
 public final class SceneGenerator {
     /// Width and height of a scene in pixels.
@@ -24,9 +24,15 @@ public final class SceneGenerator {
     /// The least number of background pixels between a bounding box and the border.
     static final int MARGIN = 2;
 
+    private static final int MOST_OBJECTS = 3;
+    /// Added to the seed where it is decided what is passed over.
+    private static final long PASSING_OVER = 0x5eed;
+
+    private static final int PARTS = 1 << 16;
     private static final int HELD_OUT_ONE_IN = 16;
     private static final int MOST_DISTINCT = 10_000;
-    private static final int PLACEMENT_TRIES = 400;
+    /// Three objects in a given order find room in one try of some hundreds.
+    private static final int PLACEMENT_TRIES = 1200;
     /// A related pair is displaced at most this much across the relation, as a share of the displacement along it.
     private static final double CONE = 0.7;
     /// No channel of a fill is further than this from the published colour.
@@ -52,10 +58,24 @@ public final class SceneGenerator {
 
     private final long seed;
     private final Split split;
+    private final double passOver;
 
     public SceneGenerator(long seed, Split split) {
+        this(seed, split, 0);
+    }
+
+    /// A generator that makes more of the scenes that are hard to learn.
+    ///
+    /// @param passOver share of the scenes with fewer than three objects that another one takes the place of
+    /// @throws IllegalArgumentException if `passOver` is outside [0, 1)
+    public SceneGenerator(long seed, Split split, double passOver) {
+        if (!(passOver >= 0 && passOver < 1)) {
+            throw new IllegalArgumentException(
+                    "SceneGenerator: the share passed over is " + passOver + ", expected 0 to below 1");
+        }
         this.seed = seed;
         this.split = split;
+        this.passOver = passOver;
     }
 
     /// The split that a caption belongs to, whatever its wording.
@@ -78,10 +98,16 @@ public final class SceneGenerator {
                 continue;
             }
             Optional<List<Scene.Placed>> placed = place(plan.caption(), random);
-            if (placed.isPresent()) {
+            if (placed.isPresent() && !isPassedOver(placed.get(), index, attempt)) {
                 return new Scene(plan.text(), placed.get(), paint(placed.get(), random));
             }
         }
+    }
+
+    private boolean isPassedOver(List<Scene.Placed> objects, long index, long attempt) {
+        return passOver > 0
+                && objects.size() < MOST_OBJECTS
+                && new CounterRandom(seed + PASSING_OVER, index, attempt).nextInt(PARTS) < passOver * PARTS;
     }
 
     /// The first scenes, in order of index from 0, whose captions state different things: prompts to measure a model
@@ -152,6 +178,7 @@ public final class SceneGenerator {
     private static Optional<List<Scene.Placed>> place(Caption caption, CounterRandom random) {
         int count = caption.objects().size();
         Scene.Placed[] placed = new Scene.Placed[count];
+        int[] order = readingOrder(caption);
         for (int attempt = 0; attempt < PLACEMENT_TRIES; attempt++) {
             for (int i = 0; i < count; i++) {
                 Caption.Item item = caption.objects().get(i);
@@ -161,7 +188,7 @@ public final class SceneGenerator {
                 int y = coordinate(mask.top, mask.bottom, random);
                 placed[i] = new Scene.Placed(item.shape(), item.color().orElseThrow(), size, x, y);
             }
-            if (isClear(placed) && holdsClearly(caption, placed)) {
+            if (areMetInOrder(placed, order) && isClear(placed) && holdsClearly(caption, placed)) {
                 return Optional.of(List.of(placed));
             }
         }
@@ -201,19 +228,59 @@ public final class SceneGenerator {
             int dy = subject.centerY() - object.centerY();
             int across = Math.min(Math.abs(dx), Math.abs(dy));
             int along = Math.max(Math.abs(dx), Math.abs(dy));
-            if (!link.relation().holds(dx, dy) || across > CONE * along || !leftIsMetFirst(subject, object, dx, dy)) {
+            if (!link.relation().holds(dx, dy) || across > CONE * along) {
                 return false;
             }
         }
         return true;
     }
 
-    /// Whether of two objects side by side the left one begins in the same row of cells as the right one, or higher. A
-    /// model writes row by row: were the right one met first as often, which of the two begins would depend on
-    /// column and relation as an exclusive or, of which a model learned nothing from a quarter of a million pictures.
-    private static boolean leftIsMetFirst(Scene.Placed subject, Scene.Placed object, int dx, int dy) {
-        return Math.abs(dx) <= Math.abs(dy)
-                || (dx < 0 ? topRow(subject) <= topRow(object) : topRow(object) <= topRow(subject));
+    /// The order in which objects begin when a picture is read row by row: that of the caption, but for what its
+    /// relations turn round. A model writes row by row, and so it learns an order where it would otherwise have to
+    /// learn, of all the orders that a caption allows, how each one depends on where the first object begins: an
+    /// exclusive or of column, item and relation, of which it learned nothing from a quarter of a million pictures.
+    ///
+    /// @return indices of objects, the first to begin first
+    private static int[] readingOrder(Caption caption) {
+        int count = caption.objects().size();
+        boolean[][] precedes = new boolean[count][count];
+        for (Caption.Link link : caption.links()) {
+            boolean subjectFirst = link.relation() == SceneRelation.ABOVE || link.relation() == SceneRelation.LEFT_OF;
+            precedes[subjectFirst ? link.subject() : link.object()][subjectFirst ? link.object() : link.subject()] =
+                    true;
+        }
+        int[] order = new int[count];
+        boolean[] taken = new boolean[count];
+        for (int at = 0; at < count; at++) {
+            int next = 0;
+            while (taken[next] || waits(next, precedes, taken)) {
+                next++;
+            }
+            taken[next] = true;
+            order[at] = next;
+        }
+        return order;
+    }
+
+    private static boolean waits(int object, boolean[][] precedes, boolean[] taken) {
+        for (int other = 0; other < taken.length; other++) {
+            if (precedes[other][object] && !taken[other]) {
+                return true;
+            }
+        }
+        return false;
+    }
+
+    private static boolean areMetInOrder(Scene.Placed[] placed, int[] order) {
+        for (int at = 1; at < order.length; at++) {
+            Scene.Placed before = placed[order[at - 1]];
+            Scene.Placed after = placed[order[at]];
+            int rows = topRow(after) - topRow(before);
+            if (rows < 0 || (rows == 0 && after.centerX() < before.centerX())) {
+                return false;
+            }
+        }
+        return true;
     }
 
     private static int topRow(Scene.Placed object) {

@@ -29,7 +29,12 @@ public final class SceneData implements TrainingData, AutoCloseable {
     /// @param seed  of the scenes
     /// @param count different scenes; codes and token ids must be below 65,536
     public SceneData(long seed, SceneGenerator.Split split, int count, ImageTokenizer images, Tokenizer text) {
-        this.generator = new SceneGenerator(seed, split);
+        this(new SceneGenerator(seed, split), count, images, text);
+    }
+
+    /// @param count different scenes; codes and token ids must be below 65,536
+    public SceneData(SceneGenerator generator, int count, ImageTokenizer images, Tokenizer text) {
+        this.generator = generator;
         this.images = images;
         this.text = text;
         this.store = new AtomicReferenceArray<>(count);
