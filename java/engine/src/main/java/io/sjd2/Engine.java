@@ -410,6 +410,11 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    private int defaultLevels(int window) {
+        NoiseAdapter adapter = model.noiseAdapter();
+        return adapter == null ? 1 : adapter.defaultLevels(window);
+    }
+
     /// One call of {@link #generate}: settings resolved, then batch by batch.
     private final class Generation {
         private final GenerationRequest request;
@@ -443,7 +448,6 @@ public final class Engine implements AutoCloseable {
                     request.sampler() != null
                             ? SamplingOptions.Sampler.parse(request.sampler())
                             : SamplingOptions.Sampler.GUMBEL);
-            this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : Math.max(1, d.levels())) : 0;
             requireFineTuned(decoder);
             int asked = decoder.sequential()
                     ? 1
@@ -451,6 +455,7 @@ public final class Engine implements AutoCloseable {
                             ? plans.plan(decoder, sampling.guided(), 1, false).window()
                             : request.window();
             this.window = Math.min(asked, length);
+            this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : defaultLevels(window)) : 0;
             this.warnings = warningsFor(request.prompt());
             this.total = (long) request.images() * length;
         }

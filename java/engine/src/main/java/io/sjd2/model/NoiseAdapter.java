@@ -8,7 +8,11 @@ import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.Map;
+import java.util.NavigableMap;
 import java.util.Optional;
+import java.util.TreeMap;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /// What next-clean-token fine-tuning adds to a checkpoint: normalisation of image-token embeddings, the grid of noise
@@ -23,6 +27,9 @@ public final class NoiseAdapter {
     public static final String TENSORS_FILE = "sjd2.safetensors";
 
     private static final double MOST_LAMBDA = 1e9;
+    private static final int MOST_LEVELS = 1024;
+    /// A positive number that fits 31 bits.
+    private static final Pattern WINDOW = Pattern.compile("[1-9][0-9]{0,8}");
 
     private final int hiddenSize;
     private final float[] mean;
@@ -38,6 +45,7 @@ public final class NoiseAdapter {
     private final double lambdaMin;
     private final double lambdaMax;
     private final int defaultLevels;
+    private final NavigableMap<Integer, Integer> levelsFromWindow;
 
     private NoiseAdapter(int hiddenSize, Json settings, SafetensorsFile tensors) throws ModelFormatException {
         this.hiddenSize = hiddenSize;
@@ -57,10 +65,11 @@ public final class NoiseAdapter {
         }
         if (!(lambdaMin > 0 && lambdaMax >= lambdaMin && lambdaMax < MOST_LAMBDA && rho > 0)
                 || defaultLevels < 1
-                || defaultLevels > 1024) {
+                || defaultLevels > MOST_LEVELS) {
             throw settings.unexpected("0 < inference_lambda_min <= inference_lambda_max < " + MOST_LAMBDA
-                    + ", rho > 0 and 1 to 1024 levels");
+                    + ", rho > 0 and 1 to " + MOST_LEVELS + " levels");
         }
+        this.levelsFromWindow = levelsFromWindow(settings);
         this.mean = read(tensors, "sjd2.embedding_mean", hiddenSize);
         this.std = read(tensors, "sjd2.embedding_std", hiddenSize);
         for (float s : std) {
@@ -74,6 +83,21 @@ public final class NoiseAdapter {
         this.firstWeight = read(tensors, "sjd2.time_embed.fc1.weight", width, sinusoidDim);
         this.secondWeight = read(tensors, "sjd2.time_embed.fc2.weight", hiddenSize, width);
         this.secondBias = read(tensors, "sjd2.time_embed.fc2.bias", hiddenSize);
+    }
+
+    private static NavigableMap<Integer, Integer> levelsFromWindow(Json settings) throws ModelFormatException {
+        NavigableMap<Integer, Integer> levels = new TreeMap<>();
+        if (settings.has("levels_from_window")) {
+            Json table = settings.get("levels_from_window");
+            for (String window : table.keys()) {
+                int value = table.get(window).int32();
+                if (!WINDOW.matcher(window).matches() || value < 1 || value > MOST_LEVELS) {
+                    throw table.unexpected("windows, each with 1 to " + MOST_LEVELS + " levels");
+                }
+                levels.put(Integer.valueOf(window), value);
+            }
+        }
+        return levels;
     }
 
     /// The adapter of a model folder, if it has one.
@@ -105,9 +129,20 @@ public final class NoiseAdapter {
         return entry.toFloats();
     }
 
-    /// Levels to use when nothing else is asked for.
+    /// Levels to use in narrow windows when nothing else is asked for.
     public int defaultLevels() {
         return defaultLevels;
+    }
+
+    /// Levels to use in a window when nothing else is asked for: those of the widest window in `levels_from_window`
+    /// that is not wider, or {@link #defaultLevels} where all are.
+    ///
+    /// A slot takes some window / (tokens per pass) passes to reach the front. With few levels it is clean for most of
+    /// them, and in a wide window a wrong token far from the front misleads all that is drafted behind it; with many
+    /// it stays noisy until the front is near (`docs/decoding.md`, "Levels and the window").
+    public int defaultLevels(int window) {
+        Map.Entry<Integer, Integer> entry = levelsFromWindow.floorEntry(window);
+        return entry == null ? defaultLevels : entry.getValue();
     }
 
     /// The inference grid of `levels` noise levels.
