@@ -232,6 +232,7 @@ int32_t sjd2_rope_append_bf16(sjd2_stream stream, uint16_t* q, uint16_t* k_cache
 // attention: out[b,w,h,:] = sum_t softmax_t(scale * q[b,w,h,:]·k[b,t,h/g,:]) v[b,t,h/g,:],  t <= kv_len + w
 //   out, q    [B, M, n_heads, head_dim] T         k, v [B, kv_capacity, n_kv_heads, head_dim] T; g = n_heads / n_kv_heads
 //   scale     > 0, usually 1/sqrt(head_dim); softmax and accumulation in f32
+//             bf16: the weights of the softmax may be rounded to bf16 before they meet v, and are then summed as rounded
 //   cost      per sequence 4 rows kv_len n_heads head_dim FLOP
 //   fails     SJD2_BAD_SHAPE unless head_dim is even and at most 256 (64 and 128 are tuned) and n_kv_heads divides n_heads
 //   source    online softmax, arXiv:2205.14135 Algorithm 1, over tiles of the cache that start at fixed entries
