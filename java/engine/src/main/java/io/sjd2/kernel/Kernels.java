@@ -97,8 +97,7 @@ public interface Kernels {
             RopePairs pairs);
 
     /// Attention of the window's queries over the KV cache, causal inside the window; softmax in f32. In bf16 its
-    /// weights
-    /// may be rounded to bf16 before they meet the values, and are then summed as rounded.
+    /// weights may be rounded to bf16 before they meet the values, and are then summed as rounded.
     ///
     /// @param out    `[batch, window, n_heads, head_dim]` T; overlaps no input
     /// @param q      `[batch, window, n_heads, head_dim]` T, rotated
