@@ -31,7 +31,11 @@ public final class CudaProvider implements BackendProvider {
     }
 
     static Backend open(CudaDriver.Kind kind) {
-        return new CudaBackend(CudaDriver.load(kind));
+        try {
+            return new CudaBackend(CudaDriver.load(kind));
+        } catch (NoClassDefFoundError e) {
+            throw withoutBinding(e);
+        }
     }
 
     static Probe probe(CudaDriver.Kind kind) {
@@ -42,7 +46,17 @@ public final class CudaProvider implements BackendProvider {
             }
         } catch (KernelException e) {
             return new Probe(false, CudaFindings.withoutDevice(), e.getMessage());
+        } catch (NoClassDefFoundError e) {
+            return new Probe(false, CudaFindings.withoutDevice(), withoutBinding(e).getMessage());
         }
+    }
+
+    /// An embedder may leave JCuda out, which only this backend needs.
+    private static KernelException withoutBinding(NoClassDefFoundError missing) {
+        return new KernelException(
+                "JCuda is not on the class path (" + missing.getMessage()
+                        + "): add org.jcuda:jcuda and org.jcuda:jcublas, or use --backend cpu",
+                missing);
     }
 
     private static List<String> detail(CudaDriver driver, CudaBackend backend) {
