@@ -181,15 +181,29 @@ struct Verify {
       image.accepted = 0;
       return;
     }
-    image.front_level += draft(i, image.committed).level;
+    const sjd2_draft front = draft(i, image.committed);
+    image.front_level += front.level;
     const int64_t committed = commit(i, commit_limit(i, rows));
     for (int64_t row = committed; row < rows; ++row) redraw(i, row, row < rows - 1);
-    for (int64_t row = 0; row < committed; ++row) {
-      draft(i, image.committed + row) = {0, SJD2_DRAFT_NONE, image.levels, 0};
+    const bool failed = rows > 1 && image.decoder != SJD2_SEQUENTIAL && committed == 1 && front.level == 0 &&
+                        (front.kind == SJD2_DRAFT_UNIFORM || front.kind == SJD2_DRAFT_ROW) &&
+                        choices[i * max_window].token != front.token;
+    image.stalls = failed ? image.stalls + 1 : 0;
+    if (image.restart > 0 && image.stalls >= image.restart) {
+      image.stalls = 0;
+      image.restarts += 1;
+      for (int64_t row = committed; row < rows; ++row) {
+        if (draft(i, image.committed + row).kind != SJD2_DRAFT_FORCED) make_fresh(i, row);
+      }
     }
+    for (int64_t row = 0; row < committed; ++row) make_fresh(i, row);
     image.committed += static_cast<int32_t>(committed);
     image.accepted = static_cast<int32_t>(committed);
     image.iteration += 1;
+  }
+
+  void make_fresh(int64_t i, int64_t row) {
+    draft(i, images[i].committed + row) = {0, SJD2_DRAFT_NONE, images[i].levels, 0};
   }
 
   int64_t commit(int64_t i, int64_t limit) {

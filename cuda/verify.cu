@@ -243,8 +243,13 @@ __global__ void __launch_bounds__(kCommitThreads, 1) verify_commit_kernel(const 
   }
   __syncthreads();
   const int32_t committed = shared.committed;
-  int32_t front_level = 0;
-  if (threadIdx.x == 0 && rows > 0) front_level = call.draft(i, image.committed).level;
+  // Every thread decides for itself, before any of them overwrites the slot.
+  const sjd2_draft front = rows > 0 ? call.draft(i, image.committed) : sjd2_draft{};
+  const bool failed = rows > 1 && image.decoder != SJD2_SEQUENTIAL && committed == 1 && front.level == 0 &&
+                      (front.kind == SJD2_DRAFT_UNIFORM || front.kind == SJD2_DRAFT_ROW) &&
+                      choices[0].token != front.token;
+  const bool restarts = failed && image.restart > 0 && image.stalls + 1 >= image.restart;
+  __syncthreads();
   for (auto row = static_cast<int32_t>(threadIdx.x); row < rows; row += kCommitThreads) {
     const int64_t position = static_cast<int64_t>(image.committed) + row;
     sjd2_draft& slot = call.draft(i, position);
@@ -263,6 +268,10 @@ __global__ void __launch_bounds__(kCommitThreads, 1) verify_commit_kernel(const 
     if (slot.kind == SJD2_DRAFT_FORCED) continue;
     if (sampled) atomicAdd(&shared.tail, 1);
     atomicAdd(&shared.tail_kept, same);
+    if (restarts) {
+      slot = {0, SJD2_DRAFT_NONE, image.levels, 0};
+      continue;
+    }
     slot.token = choice.token;
     slot.kind = SJD2_DRAFT_ROW;
     slot.level = slot.level > 0 ? slot.level - 1 : 0;
@@ -275,7 +284,9 @@ __global__ void __launch_bounds__(kCommitThreads, 1) verify_commit_kernel(const 
     sjd2_image& target = call.images[i];
     target.accepted = committed;
     if (rows > 0) {
-      target.front_level += front_level;
+      target.front_level += front.level;
+      target.stalls = failed && !restarts ? image.stalls + 1 : 0;
+      target.restarts += restarts ? 1 : 0;
       target.tested += shared.tested;
       target.kept += shared.kept;
       target.tail += shared.tail;

@@ -59,6 +59,7 @@ class Decode {
       image.length = static_cast<int32_t>(s.length);
       image.window = s.window;
       image.levels = s.levels;
+      image.restart = s.levels;
       image.decoder = s.decoder;
       image.top_k = s.top_k;
       image.top_p = s.top_p;

@@ -126,7 +126,8 @@ typedef struct sjd2_image {
   float guidance;     // s of u + s (c - u); unused when uncond < 0
   int32_t cond;       // sequence of the prompt
   int32_t uncond;     // sequence without it, or -1
-  int32_t reserved0, reserved1;
+  int32_t restart;    // stalled passes in a row behind which the window starts again; 0: never
+  int32_t reserved;
   // progress
   int32_t committed;    // n: positions final so far
   int32_t iteration;    // passes verified so far
@@ -137,7 +138,9 @@ typedef struct sjd2_image {
   int32_t tail;         // slots redrawn behind the committed prefix, in all
   int32_t tail_kept;    // of those, how many kept their token
   int32_t front_level;  // sum over passes of the first slot's noise level (0 in a healthy window)
-  int32_t reserved2[7];
+  int32_t stalls;       // passes in a row, up to the last, that failed at a clean draft in the first slot
+  int32_t restarts;     // windows started again, in all
+  int32_t reserved2[5];
 } sjd2_image;
 
 // ---------------------------------------------------------------------------------------------------------------------
@@ -310,6 +313,9 @@ int32_t sjd2_target_probs_f32(sjd2_stream stream, float* probs, const float* log
 //       stop after the first token that differs from the draft, or whose slot had none, or at the limit
 //     behind it, every live row w: new token by decoder: GREEDY and EXACT as above; INDEPENDENT a fresh draw;
 //       MAXIMAL MRS(p, q, d) or a draw; GUMBEL argmax(log p + gumbel(a)); kind ROW; a level > 0 is lowered by one
+//   stalls counts the passes in a row, of more than one row and not SEQUENTIAL, whose first slot held a clean draft that was not kept; once it
+//     reaches restart > 0 it is 0 again, restarts += 1, and every slot behind the prefix but the forced ones becomes kind
+//     NONE at level `levels` in place of its new token (docs/decoding.md, "Restarting a stalled window")
 //   then tokens[a] for the committed, committed += m, iteration += 1, accepted = m; ring entries of the committed become
 //   kind NONE at level `levels`; for each sequence kv_len += m, position += m, rows = min(window, length - committed).
 //   A finished image keeps its state with rows = 0. An image whose status is not OK is left as it is, with rows = 0.

@@ -185,10 +185,12 @@ public final class Comparison {
                 entry.decoder().equals(BASELINE) ? settings.sampler() : null,
                 entry.decoder().equals(BASELINE) ? GenerationRequest.AUTO_WINDOW : entry.window(),
                 entry.decoder().startsWith("sjd2") ? settings.levels() : null,
+                settings.restart(),
                 settings.guidance(),
                 settings.temperature(),
                 settings.topK(),
-                settings.topP());
+                settings.topP(),
+                GenerationRequest.Target.USUAL);
     }
 
     private static Trial trial(Engine engine, GeneratedImage image, String prompt, boolean raw) {

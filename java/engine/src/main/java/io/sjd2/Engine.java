@@ -415,6 +415,11 @@ public final class Engine implements AutoCloseable {
         return adapter == null ? 1 : adapter.defaultLevels(window);
     }
 
+    private int defaultRestart() {
+        NoiseAdapter adapter = model.noiseAdapter();
+        return adapter == null ? DecodeOptions.AUTO_RESTART : adapter.restart().orElse(DecodeOptions.AUTO_RESTART);
+    }
+
     /// One call of {@link #generate}: settings resolved, then batch by batch.
     private final class Generation {
         private final GenerationRequest request;
@@ -422,6 +427,7 @@ public final class Engine implements AutoCloseable {
         private final DecoderSpec decoder;
         private final SamplingOptions sampling;
         private final int levels;
+        private final int restart;
         private final int window;
         private final Grid grid;
         private final int length;
@@ -456,6 +462,7 @@ public final class Engine implements AutoCloseable {
                             : request.window();
             this.window = Math.min(asked, length);
             this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : defaultLevels(window)) : 0;
+            this.restart = request.restart() != null ? request.restart() : defaultRestart();
             this.warnings = warningsFor(request.prompt());
             this.total = (long) request.images() * length;
         }
@@ -571,7 +578,7 @@ public final class Engine implements AutoCloseable {
                 DecodeResult result = new Decoder(forward)
                         .decode(
                                 new DecodeRequest(length, forced, sequences),
-                                new DecodeOptions(decoder, sampling, window, Math.max(levels, 1)),
+                                new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart),
                                 new Watch(first));
                 long decoded = System.nanoTime();
                 finishedTokens += (long) count * length;
@@ -688,7 +695,8 @@ public final class Engine implements AutoCloseable {
                             s.tested(),
                             s.kept(),
                             s.tail(),
-                            s.tailKept()),
+                            s.tailKept(),
+                            s.restarts()),
                     warnings);
         }
     }

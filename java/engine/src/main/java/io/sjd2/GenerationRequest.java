@@ -15,6 +15,7 @@ import org.jspecify.annotations.Nullable;
 /// @param sampler      how `ar` draws: `gumbel` or `inverse-cdf`; null: `gumbel`
 /// @param window       positions refined per pass; 0: auto
 /// @param levels       noise levels of the `sjd2` decoders; null: the model's
+/// @param restart      failed passes in a row behind which a window starts again; 0: never; null: as it pays
 /// @param guidance     classifier-free guidance scale; 1 runs without an unconditional sequence
 /// @param temperature  divides the logits; > 0
 /// @param topK         keep the k largest logits; 0: all
@@ -29,6 +30,7 @@ public record GenerationRequest(
         @Nullable String sampler,
         int window,
         @Nullable Integer levels,
+        @Nullable Integer restart,
         @Nullable Double guidance,
         @Nullable Double temperature,
         @Nullable Integer topK,
@@ -75,6 +77,9 @@ public record GenerationRequest(
         if (levels != null && (levels < 1 || levels > 1024)) {
             throw new IllegalArgumentException("levels is " + levels + ", expected 1 to 1024");
         }
+        if (restart != null && restart < 0) {
+            throw new IllegalArgumentException("restart is " + restart + ", expected 0 (never) or more");
+        }
         if (guidance != null && !(guidance >= 0 && guidance <= 1000)) {
             throw new IllegalArgumentException("cfg is " + guidance + ", expected 0 to 1000 (1 is off)");
         }
@@ -113,6 +118,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                null,
                 guidance,
                 temperature,
                 topK,
@@ -145,6 +151,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 guidance,
                 temperature,
                 topK,
@@ -162,6 +169,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 guidance,
                 temperature,
                 topK,
@@ -179,6 +187,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 guidance,
                 temperature,
                 topK,
@@ -196,6 +205,25 @@ public record GenerationRequest(
                 sampler,
                 rows,
                 levels,
+                restart,
+                guidance,
+                temperature,
+                topK,
+                topP,
+                target);
+    }
+
+    public GenerationRequest withRestart(@Nullable Integer failedPasses) {
+        return new GenerationRequest(
+                prompt,
+                rawPrompt,
+                images,
+                seed,
+                decoder,
+                sampler,
+                window,
+                levels,
+                failedPasses,
                 guidance,
                 temperature,
                 topK,
@@ -213,6 +241,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 scale,
                 temperature,
                 topK,
@@ -231,6 +260,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 guidance,
                 newTemperature,
                 newTopK,
@@ -248,6 +278,7 @@ public record GenerationRequest(
                 name,
                 window,
                 levels,
+                restart,
                 guidance,
                 temperature,
                 topK,
@@ -265,6 +296,7 @@ public record GenerationRequest(
                 sampler,
                 window,
                 levels,
+                restart,
                 guidance,
                 temperature,
                 topK,

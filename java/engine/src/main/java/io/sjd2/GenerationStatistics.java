@@ -16,6 +16,7 @@ package io.sjd2;
 /// @param kept         of those, how many passed
 /// @param tail         slots redrawn behind the committed prefix
 /// @param tailKept     of those, how many kept their token
+/// @param restarts     windows started again because they stalled
 public record GenerationStatistics(
         String decoder,
         int window,
@@ -30,7 +31,8 @@ public record GenerationStatistics(
         long tested,
         long kept,
         long tail,
-        long tailKept) {
+        long tailKept,
+        int restarts) {
 
     /// Tokens per pass: how many times fewer passes than autoregression.
     public double stepCompression() {

@@ -59,7 +59,9 @@ public record PassTrace(
         /// Open: the next pass meets a first draft.
         DRAFTED,
         /// Open: nothing stands there yet.
-        WAITING;
+        WAITING,
+        /// Open: the draft was thrown away with a stalled window, noise stands there again.
+        RESTARTED;
 
         /// Whether the slot left the window.
         public boolean committed() {

@@ -74,7 +74,7 @@ final class PassTraces {
             return kind == DraftKind.NONE ? Outcome.DRAWN : token == draft ? Outcome.ACCEPTED : Outcome.RESAMPLED;
         }
         if (token == WindowView.NO_TOKEN) {
-            return Outcome.WAITING;
+            return kind == DraftKind.NONE ? Outcome.WAITING : Outcome.RESTARTED;
         }
         return kind == DraftKind.NONE ? Outcome.DRAFTED : token == draft ? Outcome.KEPT : Outcome.REDRAWN;
     }

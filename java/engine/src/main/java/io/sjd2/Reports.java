@@ -28,6 +28,7 @@ public final class Reports {
         json.put("window_source", source(image, plan));
         json.put("levels", statistics.levels());
         json.put("passes", statistics.passes());
+        json.put("restarts", statistics.restarts());
         json.put("tokens", statistics.tokens());
         json.put("step_compression", rounded(statistics.stepCompression()));
         json.put("seconds", rounded(seconds(statistics)));

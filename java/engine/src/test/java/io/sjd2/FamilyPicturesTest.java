@@ -114,6 +114,7 @@ class FamilyPicturesTest {
                     null,
                     4,
                     null,
+                    null,
                     golden.get("guidance_scale").number(),
                     null,
                     1,

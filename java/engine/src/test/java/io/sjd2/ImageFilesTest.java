@@ -22,7 +22,7 @@ class ImageFilesTest {
             RgbImage.blank(8, 8),
             new int[] {100, 101, 9, 102, 103, 9},
             new int[][] {{0, 1}, {2, 3}},
-            new GenerationStatistics("sjd2-mc", 32, 2, 6, 3, 0.5, 0.3, 0.1, 0.1, 0.2, 4, 3, 2, 1),
+            new GenerationStatistics("sjd2-mc", 32, 2, 6, 3, 0.5, 0.3, 0.1, 0.1, 0.2, 4, 3, 2, 1, 0),
             List.of("careful"));
 
     private static final WindowPlan PLAN = new WindowPlan(

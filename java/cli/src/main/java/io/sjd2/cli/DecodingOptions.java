@@ -92,6 +92,13 @@ final class DecodingOptions {
     private @Nullable Integer levels;
 
     @Option(
+            names = "--restart",
+            paramLabel = "N",
+            description = "Start a window again behind N passes in a row that failed at its first draft; 0: never, as "
+                    + "published. Changes how many passes pictures take, not their law. Default: the model's.")
+    private @Nullable Integer restart;
+
+    @Option(
             names = "--cfg",
             paramLabel = "SCALE",
             description = "Classifier-free guidance, 0 to 1000; 1 is off. Default: the model's.")
@@ -124,6 +131,7 @@ final class DecodingOptions {
     /// @throws IllegalArgumentException naming the setting that is out of range
     GenerationRequest request(String prompt, boolean raw, int images, @Nullable String decoder, int window) {
         return new GenerationRequest(
-                prompt, raw, images, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP);
+                        prompt, raw, images, seed, decoder, sampler, window, levels, guidance, temperature, topK, topP)
+                .withRestart(restart);
     }
 }

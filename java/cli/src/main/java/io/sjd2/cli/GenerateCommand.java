@@ -279,10 +279,11 @@ final class GenerateCommand implements Callable<Integer> {
         console.out()
                 .println(String.format(
                         Locale.ROOT,
-                        "  passes %d for %d tokens, step compression %.2f",
+                        "  passes %d for %d tokens, step compression %.2f%s",
                         s.passes(),
                         s.tokens(),
-                        s.stepCompression()));
+                        s.stepCompression(),
+                        s.restarts() == 0 ? "" : ", windows started again: " + s.restarts()));
         console.out()
                 .println(String.format(
                         Locale.ROOT,

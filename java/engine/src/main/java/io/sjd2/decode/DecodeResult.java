@@ -49,9 +49,10 @@ public record DecodeResult(int[][] tokens, Statistics statistics) {
     /// @param kept        of those, how many passed
     /// @param tail        drafts redrawn behind the committed prefix
     /// @param tailKept    of those, how many kept their token
+    /// @param restarts    windows started again because they stalled
     /// @param frontLevel  mean noise level of the first slot; well above 0, the window is too narrow for the levels
     public record ImageStatistics(
-            int length, int passes, int tested, int kept, int tail, int tailKept, double frontLevel) {
+            int length, int passes, int tested, int kept, int tail, int tailKept, int restarts, double frontLevel) {
         /// Share of redrawn drafts that kept their token; 0 when none was redrawn.
         public double keepRate() {
             return tail == 0 ? 0 : (double) tailKept / tail;

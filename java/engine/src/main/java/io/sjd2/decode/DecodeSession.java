@@ -114,6 +114,7 @@ final class DecodeSession implements AutoCloseable {
         state.set(image, ImageField.LENGTH, request.length());
         state.set(image, ImageField.WINDOW, window);
         state.set(image, ImageField.LEVELS, levels);
+        state.set(image, ImageField.RESTART, options.effectiveRestart());
         state.set(image, ImageField.DECODER, options.decoder().kind().ordinal());
         state.set(image, ImageField.SAMPLER, sampling.sampler().ordinal());
         state.set(image, ImageField.TOP_K, sampling.topK());

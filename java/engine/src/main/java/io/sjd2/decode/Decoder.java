@@ -156,6 +156,7 @@ public final class Decoder {
                     state.get(image, ImageField.KEPT),
                     state.get(image, ImageField.TAIL),
                     state.get(image, ImageField.TAIL_KEPT),
+                    state.get(image, ImageField.RESTARTS),
                     (double) state.get(image, ImageField.FRONT_LEVEL) / passes);
         }
 

@@ -15,11 +15,11 @@ import java.util.TreeMap;
 public final class PassTimer {
     private static final int WARM_UP = 2;
     /// Java compiles what runs often: short passes are repeated until the first ones no longer count.
-    private static final long WARM_UP_NANOS = 40_000_000;
+    private static final long WARM_UP_NANOS = 20_000_000;
     private static final int FEWEST = 2;
     private static final int MOST = 101;
     /// Enough repetitions of a short pass; a long one is not repeated for the sake of it.
-    private static final long ENOUGH_NANOS = 60_000_000;
+    private static final long ENOUGH_NANOS = 30_000_000;
 
     private PassTimer() {}
 
@@ -31,7 +31,7 @@ public final class PassTimer {
     public static PassCurve measure(ForwardPass forward, DecodeRequest request, DecodeOptions options, int... windows) {
         Map<Integer, Double> points = new TreeMap<>();
         for (int window : windows) {
-            DecodeOptions atWindow = new DecodeOptions(options.decoder(), options.sampling(), window, options.levels());
+            DecodeOptions atWindow = options.withWindow(window);
             int effective = atWindow.effectiveWindow(request.length());
             if (!points.containsKey(effective)) {
                 points.put(effective, measureOne(forward, request, atWindow, effective));

@@ -151,8 +151,8 @@ public final class StateBlock {
         GUIDANCE,
         COND,
         UNCOND,
-        RESERVED0,
-        RESERVED1,
+        RESTART,
+        RESERVED,
         COMMITTED,
         ITERATION,
         ACCEPTED,
@@ -161,6 +161,8 @@ public final class StateBlock {
         KEPT,
         TAIL,
         TAIL_KEPT,
-        FRONT_LEVEL
+        FRONT_LEVEL,
+        STALLS,
+        RESTARTS
     }
 }

@@ -11,6 +11,7 @@ import java.util.Arrays;
 import java.util.Map;
 import java.util.NavigableMap;
 import java.util.Optional;
+import java.util.OptionalInt;
 import java.util.TreeMap;
 import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
@@ -46,6 +47,9 @@ public final class NoiseAdapter {
     private final double lambdaMax;
     private final int defaultLevels;
     private final NavigableMap<Integer, Integer> levelsFromWindow;
+    private final int restart;
+
+    private static final int NO_RESTART = -1;
 
     private NoiseAdapter(int hiddenSize, Json settings, SafetensorsFile tensors) throws ModelFormatException {
         this.hiddenSize = hiddenSize;
@@ -70,6 +74,10 @@ public final class NoiseAdapter {
                     + ", rho > 0 and 1 to " + MOST_LEVELS + " levels");
         }
         this.levelsFromWindow = levelsFromWindow(settings);
+        this.restart = settings.int32("restart", NO_RESTART);
+        if (settings.has("restart") && restart < 0) {
+            throw settings.get("restart").unexpected("0 (never), or the failed passes to wait for");
+        }
         this.mean = read(tensors, "sjd2.embedding_mean", hiddenSize);
         this.std = read(tensors, "sjd2.embedding_std", hiddenSize);
         for (float s : std) {
@@ -102,7 +110,8 @@ public final class NoiseAdapter {
 
     /// The adapter of a model folder, if it has one.
     ///
-    /// @throws ModelFormatException if one of the two files is there without the other, or they do not fit the model
+    /// @throws ModelFormatException if one of the two files is there without the other, or they do not fit
+    /// the model
     static Optional<NoiseAdapter> find(Path folder, int hiddenSize) throws IOException {
         Path settings = folder.resolve(SETTINGS_FILE);
         Path tensors = folder.resolve(TENSORS_FILE);
@@ -143,6 +152,11 @@ public final class NoiseAdapter {
     public int defaultLevels(int window) {
         Map.Entry<Integer, Integer> entry = levelsFromWindow.floorEntry(window);
         return entry == null ? defaultLevels : entry.getValue();
+    }
+
+    /// Failed passes in a row behind which a window starts again, if the model's record says what is best for it.
+    public OptionalInt restart() {
+        return restart == NO_RESTART ? OptionalInt.empty() : OptionalInt.of(restart);
     }
 
     /// The inference grid of `levels` noise levels.

@@ -187,11 +187,14 @@ class DecoderEqualityTest {
     @MethodSource("everyLibrary")
     void everyInstructionSetAndThreadCountGivesTheReferencesTokens(String name, DecoderSpec decoder) {
         // Nothing but a tie within rounding could part them, and these seeds have none.
-        DecodeOptions options = new DecodeOptions(decoder, FILTERED, 24, 2);
+        DecodeOptions options = new DecodeOptions(decoder, FILTERED, 24, 2, 1);
         int[] indices = IntStream.range(0, 3).toArray();
         DecodeResult expected;
         try (Backend reference = DecodeBackends.open("reference")) {
             expected = decode(reference, options, lineEnds(), 9, indices);
+        }
+        if (!decoder.sequential()) {
+            assertThat(expected.statistics().images()).anyMatch(image -> image.restarts() > 0);
         }
         for (int threads = 1; threads <= 3; threads += 2) {
             try (Backend backend = DecodeBackends.open(name, threads)) {

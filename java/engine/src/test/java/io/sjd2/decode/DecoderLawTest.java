@@ -17,7 +17,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 
 /// Every lossless decoder emits exactly the model's law; each known mistake does not.
 class DecoderLawTest {
-    /// Per case: 60 cases raise a false alarm once in 16,000 suites.
+    /// Per case: 100 cases raise a false alarm once in 10,000 suites.
     private static final double ALPHA = 1e-6;
 
     /// Enough to notice a total-variation shift of 0.04 spread over all 1024 cells with power above 0.999;
@@ -27,16 +27,21 @@ class DecoderLawTest {
     private static final int WINDOW = 3;
     private static final SamplingOptions PLAIN = SamplingOptions.PLAIN;
 
-    record Case(DecoderSpec decoder, int levels, int window, SamplingOptions sampling, int[] forced) {
+    record Case(DecoderSpec decoder, int levels, int window, SamplingOptions sampling, int[] forced, int restart) {
+        Case(DecoderSpec decoder, int levels, int window, SamplingOptions sampling, int[] forced) {
+            this(decoder, levels, window, sampling, forced, DecodeOptions.NEVER_RESTART);
+        }
+
         @Override
         public String toString() {
             String law = sampling.equals(PLAIN) ? "" : " " + sampling;
-            return decoder + (levels > 0 ? " N=" + levels : "") + " W=" + window + law
+            return decoder + (levels > 0 ? " N=" + levels : "") + " W=" + window
+                    + (restart > 0 ? " R=" + restart : "") + law
                     + (forced != null ? " forced" : "");
         }
 
         DecodeOptions options() {
-            return new DecodeOptions(decoder, sampling, window, levels);
+            return new DecodeOptions(decoder, sampling, window, levels, restart);
         }
     }
 
@@ -62,6 +67,13 @@ class DecoderLawTest {
             cases.add(new Case(decoder, levels, WINDOW, filtered, null));
             cases.add(new Case(decoder, levels, WINDOW, PLAIN, forced));
         }
+        for (DecoderSpec decoder : DecoderSpec.all()) {
+            if (decoder.lossless() && !decoder.sequential()) {
+                cases.add(new Case(decoder, decoder.noise() ? 1 : 0, WINDOW, PLAIN, null, 1));
+            }
+        }
+        cases.add(new Case(DecoderSpec.SJD2_MC, 2, WINDOW, filtered, forced, 1));
+        cases.add(new Case(DecoderSpec.SJD2_MC, 1, 5, PLAIN, null, 2));
         return DecodeBackends.names().flatMap(backend -> cases.stream().map(c -> Arguments.of(backend, c)));
     }
 

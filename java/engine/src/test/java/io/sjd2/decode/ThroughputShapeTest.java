@@ -21,6 +21,13 @@ class ThroughputShapeTest {
     static final TableModel MODEL = TableModel.grid(CODES, WIDTH, 1.05, 7);
 
     static double tokensPerPass(Backend backend, DecoderSpec decoder, int window, int levels, int pictures) {
+        return tokensPerPass(
+                backend,
+                new DecodeOptions(decoder, SamplingOptions.PLAIN, window, levels, DecodeOptions.NEVER_RESTART),
+                pictures);
+    }
+
+    private static double tokensPerPass(Backend backend, DecodeOptions options, int pictures) {
         try (Arena arena = Arena.ofConfined()) {
             TableForward forward = new TableForward(backend, arena, MODEL, pictures, pictures, LENGTH);
             DecodeRequest request = new DecodeRequest(
@@ -29,11 +36,23 @@ class ThroughputShapeTest {
                     IntStream.range(0, pictures)
                             .mapToObj(i -> new DecodeRequest.Image(1, i, i, -1))
                             .toList());
-            DecodeOptions options = new DecodeOptions(decoder, SamplingOptions.PLAIN, window, levels);
             return new Decoder(forward)
                     .decode(request, options, DecodeListener.NONE)
                     .statistics()
                     .stepCompression();
+        }
+    }
+
+    @Test
+    void restartsCostNothingWhereFailuresAreChance() {
+        try (Backend backend = DecodeBackends.open("cpu")) {
+            for (DecoderSpec decoder : new DecoderSpec[] {DecoderSpec.SJD_MC, DecoderSpec.SJD2_MC, DecoderSpec.EXACT}) {
+                double never = tokensPerPass(backend, decoder, 32, 1, PICTURES);
+                DecodeOptions usual = new DecodeOptions(decoder, SamplingOptions.PLAIN, 32, 1);
+                assertThat(tokensPerPass(backend, usual, PICTURES))
+                        .as("%s with restarts", decoder)
+                        .isGreaterThan(0.9 * never);
+            }
         }
     }
 

@@ -88,6 +88,8 @@ class WindowViewTest {
                 boolean wasTested = kind != DraftKind.NONE && kind != DraftKind.FORCED;
                 tested += wasTested ? 1 : 0;
                 kept += wasTested && windows.draft(image, row) == windows.token(image, row) ? 1 : 0;
+            } else if (windows.token(image, row) == WindowView.NO_TOKEN) {
+                assertThat(windows.levelAfter(image, row)).isEqualTo(levels);
             } else if (kind == DraftKind.ROW) {
                 assertThat(windows.levelAfter(image, row)).isEqualTo(Math.max(0, windows.level(image, row) - 1));
             }

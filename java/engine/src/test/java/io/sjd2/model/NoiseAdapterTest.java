@@ -37,6 +37,11 @@ class NoiseAdapterTest {
         assertThat(adapter.defaultLevels(48)).isEqualTo(8);
         assertThat(adapter.defaultLevels(4096)).isEqualTo(8);
         assertThat(withTable("").defaultLevels(4096)).isEqualTo(2);
+        assertThat(withTable("").restart()).isEmpty();
+        assertThat(withTable(", \"restart\": 3").restart()).hasValue(3);
+        assertThatExceptionOfType(ModelFormatException.class)
+                .isThrownBy(() -> withTable(", \"restart\": -1"))
+                .withMessageContaining("never");
     }
 
     @ParameterizedTest

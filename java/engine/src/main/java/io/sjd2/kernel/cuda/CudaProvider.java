@@ -47,7 +47,8 @@ public final class CudaProvider implements BackendProvider {
         } catch (KernelException e) {
             return new Probe(false, CudaFindings.withoutDevice(), e.getMessage());
         } catch (NoClassDefFoundError e) {
-            return new Probe(false, CudaFindings.withoutDevice(), withoutBinding(e).getMessage());
+            return new Probe(
+                    false, CudaFindings.withoutDevice(), withoutBinding(e).getMessage());
         }
     }
 

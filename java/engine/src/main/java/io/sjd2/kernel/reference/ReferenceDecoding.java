@@ -255,8 +255,11 @@ public final class ReferenceDecoding {
         for (int image = 0; image < state.images(); image++) {
             int committed = 0;
             if (liveRows(state, image) > 0) {
+                boolean stalled = isFrontTested(image, window, state);
                 committed = commit(image, window, state, p, q);
+                stalled &= committed == 1 && !isFrontKept(image, window, state);
                 redraw(image, committed, window, state, p, q);
+                restart(image, committed, stalled, window, state);
             }
             advance(image, committed, window, state);
         }
@@ -340,15 +343,53 @@ public final class ReferenceDecoding {
         }
     }
 
+    /// Whether the first slot holds a clean draft, with others behind it.
+    private static boolean isFrontTested(int image, WindowState window, StateBlock state) {
+        long draft = draftIndex(state, image, state.get(image, ImageField.COMMITTED));
+        DraftKind kind = KINDS[window.drafts().getInt(draft + KIND)];
+        return liveRows(state, image) > 1
+                && decoder(state, image) != DecoderKind.SEQUENTIAL
+                && (kind == DraftKind.UNIFORM || kind == DraftKind.ROW)
+                && window.drafts().getInt(draft + LEVEL) == 0;
+    }
+
+    private static boolean isFrontKept(int image, WindowState window, StateBlock state) {
+        int first = state.get(image, ImageField.COMMITTED);
+        int token = window.tokens().getInt(image * window.tokens().dim(1) + first);
+        return token == window.drafts().getInt(draftIndex(state, image, first) + TOKEN);
+    }
+
+    /// Noise again behind the prefix once enough passes in a row have failed at their first draft. Source:
+    /// `docs/decoding.md`, "Restarting a stalled window".
+    private static void restart(int image, int committed, boolean stalled, WindowState window, StateBlock state) {
+        int limit = state.get(image, ImageField.RESTART);
+        int stalls = stalled ? state.get(image, ImageField.STALLS) + 1 : 0;
+        boolean restarts = limit > 0 && stalls >= limit;
+        state.set(image, ImageField.STALLS, restarts ? 0 : stalls);
+        if (!restarts) {
+            return;
+        }
+        add(state, image, ImageField.RESTARTS, 1);
+        int first = state.get(image, ImageField.COMMITTED);
+        for (int position = first + committed; position < first + liveRows(state, image); position++) {
+            if (window.drafts().getInt(draftIndex(state, image, position) + KIND) != DraftKind.FORCED.ordinal()) {
+                makeFresh(image, position, window, state);
+            }
+        }
+    }
+
+    private static void makeFresh(int image, int position, WindowState window, StateBlock state) {
+        long draft = draftIndex(state, image, position);
+        window.drafts().setInt(draft + TOKEN, 0);
+        window.drafts().setInt(draft + KIND, DraftKind.NONE.ordinal());
+        window.drafts().setInt(draft + LEVEL, state.get(image, ImageField.LEVELS));
+        window.drafts().setInt(draft + AGE, 0);
+    }
+
     private static void advance(int image, int committed, WindowState window, StateBlock state) {
         int first = state.get(image, ImageField.COMMITTED);
-        int levels = state.get(image, ImageField.LEVELS);
         for (int position = first; position < first + committed; position++) {
-            long draft = draftIndex(state, image, position);
-            window.drafts().setInt(draft + TOKEN, 0);
-            window.drafts().setInt(draft + KIND, DraftKind.NONE.ordinal());
-            window.drafts().setInt(draft + LEVEL, levels);
-            window.drafts().setInt(draft + AGE, 0);
+            makeFresh(image, position, window, state);
         }
         state.set(image, ImageField.ACCEPTED, committed);
         if (committed > 0) {
