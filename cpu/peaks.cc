@@ -135,6 +135,7 @@ double multiply_adds(int64_t repeats) {
 }
 
 #if defined(__x86_64__)
+#ifdef SJD2_HAVE_avx2
 __attribute__((target("avx2,fma"))) double multiply_adds_256(int64_t repeats) {
   __m256 sums[12];
   for (auto& s : sums) s = hidden(_mm256_set1_ps(1.0f));
@@ -148,6 +149,7 @@ __attribute__((target("avx2,fma"))) double multiply_adds_256(int64_t repeats) {
   sink = _mm256_cvtss_f32(total);
   return static_cast<double>(repeats) * 12 * 16;
 }
+#endif
 
 #ifdef SJD2_HAVE_avx512
 __attribute__((target("avx512f"))) double multiply_adds_512(int64_t repeats) {
