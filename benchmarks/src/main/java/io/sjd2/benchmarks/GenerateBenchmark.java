@@ -5,10 +5,12 @@ import io.sjd2.EngineOptions;
 import io.sjd2.GeneratedImage;
 import io.sjd2.GenerationListener;
 import io.sjd2.GenerationRequest;
+import io.sjd2.ScenePrompts;
 import io.sjd2.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.Arrays;
+import java.util.List;
 import java.util.Locale;
 import java.util.concurrent.TimeUnit;
 import org.jspecify.annotations.Nullable;
@@ -36,7 +38,8 @@ import org.openjdk.jmh.annotations.Warmup;
         value = 3,
         jvmArgsAppend = {"--enable-native-access=ALL-UNNAMED", "-Xmx2g"})
 public class GenerateBenchmark implements Costed {
-    private static final String PROMPT = "a large red circle above a small blue square";
+    /// Enough that their mean compression is the model's.
+    private static final List<String> PROMPTS = ScenePrompts.heldOut(16);
 
     @Param("cpu")
     public String backend = "cpu";
@@ -89,7 +92,8 @@ public class GenerateBenchmark implements Costed {
     }
 
     private GeneratedImage generate(Engine opened, String name, long withSeed) {
-        GenerationRequest request = GenerationRequest.of(PROMPT)
+        String prompt = PROMPTS.get((int) (withSeed % PROMPTS.size()));
+        GenerationRequest request = GenerationRequest.of(prompt)
                 .withSeed(withSeed)
                 .withDecoder(name)
                 .withWindow(name.equals("ar") ? GenerationRequest.AUTO_WINDOW : rows);

@@ -7,7 +7,7 @@ import java.util.Arrays;
 /// Pure: the same curves give the same window, on which a seed's picture depends. Candidates are few and a wider window
 /// must win by a margin, so that the noise of two measurements of one machine seldom leads to two windows.
 public final class WindowPlanner {
-    private static final int[] CANDIDATES = {1, 4, 8, 16, 24, 32, 48, 64, 96, 128};
+    private static final int[] CANDIDATES = {1, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
 
     /// By how much a wider window must beat the best narrower one.
     private static final double MARGIN = 1.02;
