@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(32 * kWarps)
   SJD2_SHARED(TileShared<kDim>, shared);
   constexpr int kThreads = 32 * kWarps, kPieces = kDim / 8, kTile = kTileOf<kDim>;
   const Unit<uint16_t> unit(call, blockIdx.x);
-  if (unit.n <= 0 || !rows_fit(unit.sequence, unit.b, call.max_window, call.kv_capacity, -1, fault)) return;
+  if (unit.n <= 0 || !rows_fit(kAttention, unit.sequence, unit.b, call.max_window, call.kv_capacity, -1, fault)) return;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const auto begin = static_cast<int32_t>(blockIdx.y * kChunk);
   const auto end = static_cast<int32_t>(min64(begin + kChunk, unit.limit(call, unit.n - 1)));
@@ -286,7 +286,7 @@ template <typename T, int kDim>
 __global__ void __launch_bounds__(32 * kPlainRows) attention_plain_kernel(const AttentionCall<T> call, Fault* fault) {
   SJD2_SHARED(PlainShared<kDim>, shared);
   const Unit<T> unit(call, blockIdx.x);
-  if (unit.n <= 0 || !rows_fit(unit.sequence, unit.b, call.max_window, call.kv_capacity, -1, fault)) return;
+  if (unit.n <= 0 || !rows_fit(kAttention, unit.sequence, unit.b, call.max_window, call.kv_capacity, -1, fault)) return;
   const int thread = static_cast<int>(threadIdx.x), warp = thread / 32, lane = thread % 32;
   const int dim = static_cast<int>(call.head_dim);
   const auto begin = static_cast<int32_t>(blockIdx.y * kChunk);

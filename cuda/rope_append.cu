@@ -50,7 +50,7 @@ __global__ void __launch_bounds__(32 * kHeadsPerBlock, 1) rope_append_heads_kern
   const int64_t d = call.head_dim, row = blockIdx.x, b = row / call.max_window, w = row % call.max_window;
   const sjd2_sequence sequence = call.sequences[b];
   if (w >= sequence.rows) return;
-  if (!rows_fit(sequence, b, call.max_window, call.kv_capacity, call.rope_len, fault)) return;
+  if (!rows_fit(kRopeAppend, sequence, b, call.max_window, call.kv_capacity, call.rope_len, fault)) return;
   const int warp = static_cast<int>(threadIdx.x / 32), lane = static_cast<int>(threadIdx.x % 32);
   const int64_t head = static_cast<int64_t>(blockIdx.y) * kHeadsPerBlock + warp;
   const int64_t heads = call.n_heads + 2 * call.n_kv_heads;

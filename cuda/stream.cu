@@ -4,6 +4,7 @@
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <new>
 
 #include "device/platform.cuh"
@@ -82,10 +83,33 @@ int32_t failed(const char* what, int32_t error) {
               describe(error));
 }
 
+const char* name_of(int32_t operation) {
+  switch (operation) {
+    case kAttention:
+      return "attention";
+    case kRopeAppend:
+      return "rope_append";
+    case kWindowInput:
+      return "window_input";
+    case kTargetProbs:
+      return "target_probs";
+    default:
+      return "verify";
+  }
+}
+
+float float_of(int64_t bits) {
+  const auto word = static_cast<uint32_t>(bits);
+  float value;
+  std::memcpy(&value, &word, sizeof value);
+  return value;
+}
+
 // What a kernel saw, in words.
 int32_t report(const Fault& fault) {
   const auto a = static_cast<long long>(fault.values[0]), b = static_cast<long long>(fault.values[1]),
              c = static_cast<long long>(fault.values[2]);
+  const char* const operation = name_of(fault.operation);
   switch (fault.kind) {
     case kBadId:
       return fail(SJD2_BAD_ARGUMENT, "embed: ids[%lld] is %lld, expected 0..vocab=%lld exclusive", a, b, c);
@@ -95,16 +119,17 @@ int32_t report(const Fault& fault) {
     case kBeyondGrid:
       return fail(SJD2_BAD_SHAPE, "sequence_input: image %lld predicts up to position %lld of a grid of %lld", a, b, c);
     case kBadRows:
-      return fail(SJD2_BAD_ARGUMENT, "sequence %lld has %lld rows, expected 0..max_window=%lld", a, b, c);
+      return fail(SJD2_BAD_ARGUMENT, "%s: sequence %lld has %lld rows, expected 0..max_window=%lld", operation, a, b, c);
     case kBeyondCache:
-      return fail(SJD2_BAD_SHAPE, "sequence %lld has rows up to entry %lld, the cache has %lld", a, b, c);
+      return fail(SJD2_BAD_SHAPE, "%s: sequence %lld has rows up to entry %lld, the cache has %lld", operation, a, b, c);
     case kBeyondRope:
-      return fail(SJD2_BAD_SHAPE, "rope_append: sequence %lld has rows up to position %lld, the rotary table has %lld", a, b,
-                  c);
+      return fail(SJD2_BAD_SHAPE, "%s: sequence %lld has rows up to position %lld, the rotary table has %lld", operation, a,
+                  b, c);
     case kBadWindow:
-      return fail(SJD2_BAD_ARGUMENT, "image %lld has window %lld, expected 1..max_window=%lld", a, b, c);
+      return fail(SJD2_BAD_ARGUMENT, "%s: image %lld has window %lld, expected 1..max_window=%lld", operation, a, b, c);
     case kBadProgress:
-      return fail(SJD2_BAD_ARGUMENT, "image %lld has %lld of %lld positions, expected at most max_length", a, b, c);
+      return fail(SJD2_BAD_ARGUMENT, "%s: image %lld has %lld of %lld positions, expected at most max_length", operation, a,
+                  b, c);
     case kBadLevels:
       return fail(SJD2_BAD_ARGUMENT,
                   "window_input: image %lld has %lld levels, expected 0..n_levels=%lld, above 0 only with noise tensors", a, b,
@@ -112,7 +137,8 @@ int32_t report(const Fault& fault) {
     case kBadToken:
       return fail(SJD2_BAD_ARGUMENT, "window_input: token %lld has no row in a table of %lld", a, b);
     case kBadTemperature:
-      return fail(SJD2_BAD_ARGUMENT, "target_probs: image %lld has a temperature that is not a number > 0", a);
+      return fail(SJD2_BAD_ARGUMENT, "target_probs: image %lld has temperature %g, expected a number > 0", a,
+                  static_cast<double>(float_of(fault.values[1])));
     case kBadSequences:
       return fail(SJD2_BAD_ARGUMENT, "target_probs: image %lld has sequences %lld and %lld, expected some of the batch", a, b,
                   c);

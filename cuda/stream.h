@@ -23,17 +23,20 @@ enum FaultKind : int32_t {
   kBadProgress,        // the decode operations: image, committed, length
   kBadLevels,          // window_input: image, levels, n_levels
   kBadToken,           // window_input: token, table_rows
-  kBadTemperature,     // target_probs: image
+  kBadTemperature,     // target_probs: image, the temperature's bits
   kBadSequences,       // target_probs: image, cond, uncond
   kBadDecoder,         // verify: image, decoder
   kBadDraft,           // verify_given: row, draft, codes
   kBadTarget           // log_likelihood: row, target, codes
 };
 
+// Whose fault it is where several operations look for it.
+enum FaultOperation : int32_t { kOneOperation, kAttention, kRopeAppend, kWindowInput, kTargetProbs, kVerify };
+
 // In host memory that the device sees. The first fault stays until it is read.
 struct Fault {
   int32_t kind;
-  int32_t reserved;
+  int32_t operation;
   int64_t values[3];
 };
 

@@ -93,9 +93,9 @@ __global__ void __launch_bounds__(kThreads)
   const int64_t i = blockIdx.x / max_window, w = blockIdx.x % max_window;
   const sjd2_image image = images[i];
   if (threadIdx.x == 0) unusable[blockIdx.x] = 0;
-  if (!image_fits(image, i, max_window, -1, fault)) return;
+  if (!image_fits(kTargetProbs, image, i, max_window, -1, fault)) return;
   if (!(image.temperature > 0.0f) || image.temperature == infinity()) {
-    if (threadIdx.x == 0) raise(fault, kBadTemperature, i);
+    if (threadIdx.x == 0) raise(fault, kBadTemperature, i, float_to_bits(image.temperature));
     return;
   }
   if (w >= live_rows(image, max_window)) return;

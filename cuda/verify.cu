@@ -141,7 +141,7 @@ __global__ void __launch_bounds__(kDrawThreads) verify_search_kernel(const Verif
   const int64_t i = blockIdx.x / call.max_window;
   const auto row = static_cast<int32_t>(blockIdx.x % call.max_window);
   const sjd2_image image = call.images[i];
-  if (!image_fits(image, i, call.max_window, call.max_length, fault)) return;
+  if (!image_fits(kVerify, image, i, call.max_window, call.max_length, fault)) return;
   if (image.decoder < SJD2_SEQUENTIAL || image.decoder > SJD2_EXACT) {
     if (threadIdx.x == 0) raise(fault, kBadDecoder, i, image.decoder, SJD2_EXACT);
     return;
@@ -225,7 +225,7 @@ __global__ void __launch_bounds__(kCommitThreads, 1) verify_commit_kernel(const 
   SJD2_SHARED(CommitShared, shared);
   const int64_t i = blockIdx.x;
   const sjd2_image image = call.images[i];
-  if (!image_fits(image, i, call.max_window, call.max_length, fault)) return;
+  if (!image_fits(kVerify, image, i, call.max_window, call.max_length, fault)) return;
   if (image.decoder < SJD2_SEQUENTIAL || image.decoder > SJD2_EXACT) return;
   const auto rows = static_cast<int32_t>(live_rows(image, call.max_window));
   const int32_t limit = commit_limit(call, image, i, rows, &shared.limit);

@@ -44,7 +44,7 @@ template <typename T>
 __global__ void __launch_bounds__(kThreads) window_input_slots_kernel(const WindowCall<T> call, Fault* fault) {
   const int64_t i = blockIdx.x / call.max_window, slot = blockIdx.x % call.max_window, hidden = call.hidden;
   const sjd2_image image = call.images[i];
-  if (!image_fits(image, i, call.max_window, call.max_length, fault)) return;
+  if (!image_fits(kWindowInput, image, i, call.max_window, call.max_length, fault)) return;
   const bool noise = call.noisy != nullptr && call.mean != nullptr && call.std != nullptr && call.level_embed != nullptr &&
                      call.lambda != nullptr && call.alpha != nullptr;
   if (image.levels < 0 || (image.levels > 0 && (!noise || image.levels > call.n_levels))) {

@@ -92,8 +92,10 @@ __host__ __device__ constexpr int64_t round_up(int64_t a, int64_t b) { return di
 __device__ __forceinline__ float infinity() { return bits_to_float(0x7F800000u); }
 
 // The first to come writes; the host reads once the stream is idle.
-__device__ inline void raise(Fault* fault, FaultKind kind, int64_t a, int64_t b = 0, int64_t c = 0) {
+__device__ inline void raise(Fault* fault, FaultKind kind, int64_t a, int64_t b = 0, int64_t c = 0,
+                             FaultOperation operation = kOneOperation) {
   if (atomicCAS(&fault->kind, kNoFault, kind) != kNoFault) return;
+  fault->operation = operation;
   fault->values[0] = a;
   fault->values[1] = b;
   fault->values[2] = c;

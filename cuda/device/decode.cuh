@@ -15,14 +15,14 @@ __device__ __forceinline__ int64_t live_rows(const sjd2_image& image, int64_t ma
 }
 
 // An image's own numbers, as far as they reach into memory. One thread of the block tells.
-__device__ __forceinline__ bool image_fits(const sjd2_image& image, int64_t i, int64_t max_window, int64_t max_length,
-                                           Fault* fault) {
+__device__ __forceinline__ bool image_fits(FaultOperation operation, const sjd2_image& image, int64_t i,
+                                           int64_t max_window, int64_t max_length, Fault* fault) {
   if (image.window < 1 || image.window > max_window) {
-    if (threadIdx.x == 0) raise(fault, kBadWindow, i, image.window, max_window);
+    if (threadIdx.x == 0) raise(fault, kBadWindow, i, image.window, max_window, operation);
     return false;
   }
   if (image.committed < 0 || image.committed > image.length || (max_length >= 0 && image.length > max_length)) {
-    if (threadIdx.x == 0) raise(fault, kBadProgress, i, image.committed, image.length);
+    if (threadIdx.x == 0) raise(fault, kBadProgress, i, image.committed, image.length, operation);
     return false;
   }
   return true;

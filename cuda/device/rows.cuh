@@ -13,8 +13,8 @@ __device__ __forceinline__ bool row_is_live(const sjd2_sequence* sequences, int6
 
 // Whether a live sequence's rows stay inside the cache and, where rope_len >= 0, inside the rotary table. One thread of the
 // block tells.
-__device__ __forceinline__ bool rows_fit(const sjd2_sequence& s, int64_t b, int64_t max_window, int64_t capacity,
-                                         int64_t rope_len, Fault* fault) {
+__device__ __forceinline__ bool rows_fit(FaultOperation operation, const sjd2_sequence& s, int64_t b, int64_t max_window,
+                                         int64_t capacity, int64_t rope_len, Fault* fault) {
   FaultKind kind = kNoFault;
   int64_t value = s.rows, limit = max_window;
   if (s.rows < 0 || s.rows > max_window) {
@@ -29,7 +29,7 @@ __device__ __forceinline__ bool rows_fit(const sjd2_sequence& s, int64_t b, int6
     limit = rope_len;
   }
   if (kind == kNoFault) return true;
-  if (threadIdx.x == 0) raise(fault, kind, b, value, limit);
+  if (threadIdx.x == 0) raise(fault, kind, b, value, limit, operation);
   return false;
 }
 
