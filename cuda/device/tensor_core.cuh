@@ -16,8 +16,9 @@ struct Mma {
 };
 
 // Fragments of mma.m16n8k16 as the PTX ISA lays them out: lane 4 g + t holds rows g and g + 8, columns 2 t, 2 t + 1, + 8.
+// Each sum takes its products in ascending order; the inner loops run over what does not depend on one another.
 inline void mma(void* const* lanes) {
-  float a[16][16], b[8][16];
+  float a[16][16], b[16][8], sums[16][8];
   for (int lane = 0; lane < 32; ++lane) {
     const Mma& m = *static_cast<const Mma*>(lanes[lane]);
     const int g = lane / 4, t = lane % 4 * 2;
@@ -26,18 +27,20 @@ inline void mma(void* const* lanes) {
       a[g + 8][t + h] = from_bf16(m.a[1] >> 16 * h & 0xFFFFu);
       a[g][t + 8 + h] = from_bf16(m.a[2] >> 16 * h & 0xFFFFu);
       a[g + 8][t + 8 + h] = from_bf16(m.a[3] >> 16 * h & 0xFFFFu);
-      b[g][t + h] = from_bf16(m.b[0] >> 16 * h & 0xFFFFu);
-      b[g][t + 8 + h] = from_bf16(m.b[1] >> 16 * h & 0xFFFFu);
+      b[t + h][g] = from_bf16(m.b[0] >> 16 * h & 0xFFFFu);
+      b[t + 8 + h][g] = from_bf16(m.b[1] >> 16 * h & 0xFFFFu);
+      sums[g][t + h] = m.sums[h];
+      sums[g + 8][t + h] = m.sums[2 + h];
+    }
+  }
+  for (int row = 0; row < 16; ++row) {
+    for (int k = 0; k < 16; ++k) {
+      for (int column = 0; column < 8; ++column) sums[row][column] = fmaf(a[row][k], b[k][column], sums[row][column]);
     }
   }
   for (int lane = 0; lane < 32; ++lane) {
     const Mma& m = *static_cast<const Mma*>(lanes[lane]);
-    for (int i = 0; i < 4; ++i) {
-      const int row = lane / 4 + (i >= 2 ? 8 : 0), column = lane % 4 * 2 + i % 2;
-      float sum = m.sums[i];
-      for (int k = 0; k < 16; ++k) sum = fmaf(a[row][k], b[column][k], sum);
-      m.sums[i] = sum;
-    }
+    for (int i = 0; i < 4; ++i) m.sums[i] = sums[lane / 4 + (i >= 2 ? 8 : 0)][lane % 4 * 2 + i % 2];
   }
 }
 

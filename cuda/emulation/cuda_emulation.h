@@ -33,12 +33,12 @@ struct alignas(16) uint4 {
 
 namespace sjd2::emulation {
 
-// The thread that is running. Blocks run one after the other under a lock, so that these are plain globals.
+// The CUDA thread that this thread of the machine is running.
 struct Indices {
   dim3 thread, block, block_size, grid_size;
   uint32_t lane;
 };
-extern const Indices* current;
+extern __thread const Indices* current;
 
 void* block_shared();
 void block_barrier();

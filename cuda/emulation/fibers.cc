@@ -1,17 +1,28 @@
-// The scheduler of the emulated device: one fiber per CUDA thread, one block at a time.
+// The scheduler of the emulated device: one fiber per CUDA thread that has to wait for others.
 //
 // A thread runs until it waits: at a barrier of its block, or at a collective of its warp, whose arguments the last lane to
-// arrive computes on. It then returns to the scheduler, which resumes the next thread that is ready. If none is and some have
-// not ended, the block has diverged, and the launch ends with the names of kernel, block and thread.
+// arrive computes on. It then gives its place to the next thread that can go on, else to the next of its block that has not
+// begun. If there is neither and some have not ended, the block has diverged, and the launch ends with the names of kernel,
+// block and thread. A fiber whose thread has ended begins the next one where it stands: threads that never wait cost a call.
+//
+// A block runs on one thread of the machine; the blocks of a launch that takes its time are shared out among all cores
+// (SJD2_EMULATION_THREADS says among how many), but not under a sanitizer nor in reverse order.
 //
 // Under ThreadSanitizer this file is not instrumented, the kernels are, and each CUDA thread is a TSan fiber whose switches
 // order nothing: only barriers, collectives and the ends of a block do. What TSan then reports is what a GPU would race on.
 #include <dlfcn.h>
 #include <sys/mman.h>
 
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <mutex>
+#include <thread>
 #include <vector>
 
 #include "emulation/cuda_emulation.h"
@@ -31,7 +42,7 @@
 
 namespace sjd2::emulation {
 
-const Indices* current = nullptr;
+__thread const Indices* current = nullptr;
 
 namespace {
 
@@ -50,15 +61,28 @@ constexpr bool kRaceCheck = false;
 void order_before(void*) {}
 void order_after(void*) {}
 #endif
+#if defined(__SANITIZE_ADDRESS__)
+constexpr bool kSanitized = true;
+#else
+constexpr bool kSanitized = kRaceCheck;
+#endif
+
+// A stack, and where on it to go on. The one of whoever launched has no memory of its own here.
+struct Fiber {
+  void* stack_pointer = nullptr;
+  char* stack = nullptr;        // lowest address
+  void* fake_stack = nullptr;   // ASan's
+  const void* bottom = nullptr;  // as ASan has to be told
+  size_t bytes = kStackBytes;
+};
 
 struct Thread {
-  Indices indices;
-  void* stack;  // lowest address, or NULL before the first run
-  void* stack_pointer;
-  void* fake_stack;  // ASan's
-  void* race_fiber;  // TSan's
+  Fiber* fiber;
+  dim3 position;
+  uint32_t lane;
   uint32_t barriers, warp_barriers;  // that it has come to
-  bool done;
+  uint64_t ended;                    // the last block in which it did
+  void* race_fiber;                  // TSan's
 };
 
 struct Warp {
@@ -94,71 +118,54 @@ sjd2_emulation_switch:
 .size sjd2_emulation_switch,.-sjd2_emulation_switch
 )");
 
-class Stacks {
- public:
-  void* take() {
-    if (free_.empty()) grow();
-    void* stack = free_.back();
-    free_.pop_back();
-    return stack;
-  }
-  void give(void* stack) {
-#if defined(__SANITIZE_ADDRESS__)
-    __asan_unpoison_memory_region(stack, kStackBytes);
-#endif
-    free_.push_back(stack);
-  }
+struct Launch {
+  const Grid* grid;
+  void (*body)(const void*);
+  const void* arguments;
+  Plant plant;  // of no effect on this kernel: Bug::kNone
+  bool reverse;
+  uint64_t blocks;
+  std::atomic<uint64_t> next{0};
+  std::atomic<bool> failed{false};
+  char message[320] = "";
 
- private:
-  // A guard page below each: a kernel that needs more stops there instead of writing over its neighbour.
-  void grow() {
-    constexpr size_t kCount = 32, kStride = kStackBytes + kGuardBytes;
-    void* memory = mmap(nullptr, kCount * kStride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory == MAP_FAILED) std::abort();
-    for (size_t i = kCount; i-- > 0;) {
-      char* at = static_cast<char*>(memory) + i * kStride;
-      mprotect(at, kGuardBytes, PROT_NONE);
-      free_.push_back(at + kGuardBytes);
-    }
+  // The first to fail says why.
+  __attribute__((format(printf, 2, 3))) void fail(const char* format, ...) {
+    static std::mutex mutex;
+    const std::lock_guard<std::mutex> lock(mutex);
+    if (failed.load(std::memory_order_relaxed)) return;
+    va_list values;
+    va_start(values, format);
+    std::vsnprintf(message, sizeof message, format, values);
+    va_end(values);
+    failed.store(true, std::memory_order_relaxed);
   }
-
-  std::vector<void*> free_;
 };
 
-class Device {
+// What runs one block after the other on one thread of the machine.
+class Worker {
  public:
-  int32_t run(const Grid& grid, void (*body)(const void*), const void* arguments, char* message, size_t capacity) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    grid_ = &grid;
-    body_ = body;
-    arguments_ = arguments;
-    message_[0] = '\0';
-    const uint32_t threads = grid.block.x * grid.block.y * grid.block.z;
-    if (threads == 0 || threads > kMaxThreads || threads % kWarp != 0 || grid.grid.y > 65535 || grid.grid.z > 65535 ||
-        grid.shared > (227 << 10)) {
-      std::snprintf(message, capacity, "%s: a block of %u threads and %zu bytes, a grid of %u x %u x %u", grid.name, threads,
-                    grid.shared, grid.grid.x, grid.grid.y, grid.grid.z);
-      return 1;  // CUDA_ERROR_INVALID_VALUE
+  // Blocks of the launch until there are none left; after each, `between`.
+  template <typename Between>
+  void work(Launch& launch, const Between& between) {
+    here = this;
+    current = &indices_;
+    prepare(launch);
+    for (uint64_t i; !launch.failed.load(std::memory_order_relaxed) && (i = launch.next.fetch_add(1)) < launch.blocks;) {
+      run_block(launch.reverse ? launch.blocks - 1 - i : i);
+      between();
     }
-    if (observer_ != nullptr) observer_(grid.name, grid.shared);
-    bug_ = plant_.bug != Bug::kNone && std::strstr(grid.name, plant_.kernel) != nullptr ? plant_.bug : Bug::kNone;
-    const char* order = std::getenv("SJD2_EMULATION_ORDER");
-    reverse_ = order != nullptr && std::strcmp(order, "reverse") == 0;
-    const uint64_t blocks = uint64_t{grid.grid.x} * grid.grid.y * grid.grid.z;
-    for (uint64_t i = 0; i < blocks && message_[0] == '\0'; ++i) run_block(reverse_ ? blocks - 1 - i : i);
-    if (message_[0] == '\0') return 0;
-    std::snprintf(message, capacity, "%s", message_);
-    return kLaunchFailed;
+    current = nullptr;
+    here = nullptr;
   }
 
-  void* shared() const { return bug_ == Bug::kAskewShared ? static_cast<char*>(shared_) + plant_.amount : shared_; }
-
-  void plant(const Plant& bug) { plant_ = bug; }
-  void observe(void (*observer)(const char*, size_t)) { observer_ = observer; }
+  void* shared() const {
+    return launch_->plant.bug == Bug::kAskewShared ? static_cast<char*>(shared_) + launch_->plant.amount : shared_;
+  }
 
   void barrier() {
     Thread& self = *running_;
-    if (bug_ == Bug::kNoBarrier && self.barriers++ == plant_.amount) return;
+    if (launch_->plant.bug == Bug::kNoBarrier && self.barriers++ == launch_->plant.amount) return;
     // A thread that is resumed late must not see what early ones do at the next barrier: two points take turns.
     char* const point = &barrier_points_[barriers_ % 2];
     order_before(point);
@@ -166,21 +173,23 @@ class Device {
     if (waiting_.size() == alive_) {
       release_barrier(&self);
     } else {
-      leave(self, false);
+      leave(*self.fiber);
     }
     order_after(point);
   }
 
   void collective(Collective operation, void* argument) {
     Thread& self = *running_;
-    if (bug_ == Bug::kNoWarpBarrier && operation == &meet && self.warp_barriers++ == plant_.amount) return;
+    if (launch_->plant.bug == Bug::kNoWarpBarrier && operation == &meet && self.warp_barriers++ == launch_->plant.amount) {
+      return;
+    }
     Warp& warp = warps_[static_cast<size_t>(&self - threads_.data()) / kWarp];
     if (warp.arrived != 0 && warp.operation != operation) stop("the lanes of a warp are at different collectives");
     char* const point = &warp.points[warp.generation % 2];
     order_before(point);
     warp.operation = operation;
-    warp.arguments[self.indices.lane] = argument;
-    warp.arrived |= 1u << self.indices.lane;
+    warp.arguments[self.lane] = argument;
+    warp.arrived |= 1u << self.lane;
     if (warp.arrived == 0xFFFFFFFFu) {
       warp.arrived = 0;
       ++warp.generation;
@@ -189,11 +198,11 @@ class Device {
       order_before(point);
       Thread* first = threads_.data() + (&warp - warps_.data()) * kWarp;
       for (uint32_t i = 0; i < kWarp; ++i) {
-        Thread* lane = first + (reverse_ ? kWarp - 1 - i : i);
+        Thread* lane = first + (launch_->reverse ? kWarp - 1 - i : i);
         if (lane != &self) make_ready(lane);
       }
     } else {
-      leave(self, false);
+      leave(*self.fiber);
     }
     order_after(point);
   }
@@ -201,61 +210,85 @@ class Device {
   [[noreturn]] void stop(const char* why) {
     describe(why, *running_);
     order_before(&end_);
-    leave(*running_, true);
+    switch_to(*running_->fiber, nullptr);
     __builtin_unreachable();
   }
 
+  static thread_local Worker* here;
+
  private:
   void describe(const char* why, const Thread& thread) {
-    const dim3& b = thread.indices.block;
-    const dim3& t = thread.indices.thread;
-    std::snprintf(message_, sizeof message_, "%s in %s, block (%u, %u, %u), thread (%u, %u, %u)", why, grid_->name, b.x, b.y,
-                  b.z, t.x, t.y, t.z);
+    const dim3& b = indices_.block;
+    const dim3& t = thread.position;
+    launch_->fail("%s in %s, block (%u, %u, %u), thread (%u, %u, %u)", why, launch_->grid->name, b.x, b.y, b.z, t.x, t.y, t.z);
+  }
+
+  void prepare(Launch& launch) {
+    launch_ = &launch;
+    const dim3& size = launch.grid->block;
+    const dim3& last = indices_.block_size;
+    const uint32_t n = size.x * size.y * size.z;
+    if (threads_.size() != n || last.x != size.x || last.y != size.y) {
+      threads_.assign(n, Thread{});
+      for (uint32_t i = 0; i < n; ++i) {
+        threads_[i].position = dim3(i % size.x, i / size.x % size.y, i / size.x / size.y);
+        threads_[i].lane = i % kWarp;
+      }
+      waiting_.reserve(n);
+    }
+    warps_.assign(n / kWarp, Warp{});
+    indices_.block_size = size;
+    indices_.grid_size = launch.grid->grid;
   }
 
   void run_block(uint64_t index) {
-    const dim3& size = grid_->block;
-    const uint32_t n = size.x * size.y * size.z;
-    threads_.assign(n, Thread{});
-    warps_.assign(n / kWarp, Warp{});
+    const dim3& grid = launch_->grid->grid;
+    ++block_;
+    next_thread_ = 0;
     waiting_.clear();
-    waiting_.reserve(n);
     first_ready_ = last_ready_ = 0;
-    alive_ = n;
-    // Of exactly the size asked for, so that ASan sees what lies behind it, and filled with NaN.
-    shared_ = nullptr;
-    if (grid_->shared > 0) {
-      const size_t missing = bug_ == Bug::kShortShared ? plant_.amount : 0, extra = bug_ == Bug::kAskewShared ? 128 : 0;
-      const size_t bytes = grid_->shared > missing ? grid_->shared - missing + extra : 1;
-      if (posix_memalign(&shared_, 128, bytes) != 0) std::abort();
-      std::memset(shared_, 0xFF, bytes);
-    }
-    const dim3 block(static_cast<uint32_t>(index % grid_->grid.x),
-                     static_cast<uint32_t>(index / grid_->grid.x % grid_->grid.y),
-                     static_cast<uint32_t>(index / grid_->grid.x / grid_->grid.y));
-    for (uint32_t i = 0; i < n; ++i) {
-      Indices& indices = threads_[i].indices;
-      indices = {dim3(i % size.x, i / size.x % size.y, i / size.x / size.y), block, size, grid_->grid, i % kWarp};
-    }
+    alive_ = threads_.size();
+    indices_.block = dim3(static_cast<uint32_t>(index % grid.x), static_cast<uint32_t>(index / grid.x % grid.y),
+                          static_cast<uint32_t>(index / grid.x / grid.y));
+    take_shared();
+    // There no fiber may grow what all of them share.
+    while (kRaceCheck && idle_.size() < threads_.size()) grow();
     begin_race_check();
-    for (uint32_t i = 0; i < n && message_[0] == '\0'; ++i) {
-      resume(threads_[reverse_ ? n - 1 - i : i]);
-    }
-    while (message_[0] == '\0' && first_ready_ != last_ready_) resume(*ready_[first_ready_++ % kMaxThreads]);
-    if (message_[0] == '\0' && alive_ > 0) {
+    switch_to(home_, next());
+    if (alive_ > 0) {
       for (const Thread& thread : threads_) {
-        if (thread.done) continue;
-        describe("threads wait for others that never come: a barrier or collective in divergent code", thread);
+        if (thread.ended == block_) continue;
+        if (!launch_->failed) {
+          describe("threads wait for others that never come: a barrier or collective in divergent code", thread);
+        }
         break;
       }
+      abandon();
     }
-    for (Thread& thread : threads_) {
-      if (thread.stack != nullptr) stacks_.give(thread.stack);
-    }
+    idle_.insert(idle_.end(), spent_.begin(), spent_.end());
+    spent_.clear();
     end_race_check();
+    give_shared();
+  }
+
+  // Of exactly the size asked for, so that ASan sees what lies behind it, and filled with NaN.
+  void take_shared() {
+    const size_t wanted = launch_->grid->shared;
+    if (wanted == 0) return;
+    const size_t missing = launch_->plant.bug == Bug::kShortShared ? launch_->plant.amount : 0,
+                 extra = launch_->plant.bug == Bug::kAskewShared ? 128 : 0;
+    const size_t bytes = wanted > missing ? wanted - missing + extra : 1;
+    if (kSanitized || bytes > shared_bytes_) {
+      std::free(shared_);
+      if (posix_memalign(&shared_, 128, bytes) != 0) std::abort();
+      shared_bytes_ = bytes;
+    }
+    std::memset(shared_, 0xFF, bytes);
+  }
+  void give_shared() {
+    if (!kSanitized) return;
     std::free(shared_);
     shared_ = nullptr;
-    current = nullptr;
   }
 
   void begin_race_check() {
@@ -278,114 +311,276 @@ class Device {
 
   void release_barrier(const Thread* self) {
     ++barriers_;
-    if (reverse_) {
-      for (size_t i = waiting_.size(); i-- > 0;) {
-        if (waiting_[i] != self) make_ready(waiting_[i]);
-      }
-    } else {
-      for (Thread* thread : waiting_) {
-        if (thread != self) make_ready(thread);
-      }
+    if (launch_->reverse) std::reverse(waiting_.begin(), waiting_.end());
+    for (Thread* thread : waiting_) {
+      if (thread != self) make_ready(thread);
     }
     waiting_.clear();
   }
 
-  void resume(Thread& thread) {
-    if (thread.stack == nullptr) {
-      thread.stack = stacks_.take();
-      // The return address of the first switch, behind six registers. Tops differ, or all stacks would share cache sets.
-      const size_t colour = static_cast<size_t>(&thread - threads_.data()) % 61 * 320;
-      auto** top = reinterpret_cast<void**>(static_cast<char*>(thread.stack) + kStackBytes - 64 - colour);
-      *--top = nullptr;
-      *--top = reinterpret_cast<void*>(&Device::start);
-      for (int i = 0; i < 6; ++i) *--top = nullptr;
-      thread.stack_pointer = top;
-    }
-    running_ = &thread;
-    current = &thread.indices;
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(&home_fake_stack_, thread.stack, kStackBytes);
-#endif
-#if defined(SJD2_RACE_CHECK)
-    __tsan_switch_to_fiber(thread.race_fiber, __tsan_switch_to_fiber_no_sync);
-#endif
-    sjd2_emulation_switch(&home_, thread.stack_pointer);
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(home_fake_stack_, nullptr, nullptr);
-#endif
-    if (thread.done && !kRaceCheck) {
-      stacks_.give(thread.stack);
-      thread.stack = nullptr;
-    }
+  // A thread that can go on, else one that has not begun, on a fiber of its own; NULL: there is none.
+  Thread* next() {
+    if (first_ready_ != last_ready_) return ready_[first_ready_++ % kMaxThreads];
+    Thread* thread = next_to_begin();
+    if (thread != nullptr) thread->fiber = take_fiber();
+    return thread;
   }
 
-  // Back to the scheduler; returns when the thread is resumed, never if it is its last time.
-  void leave(Thread& thread, bool last) {
-    (void)last;
+  Thread* next_to_begin() {
+    const size_t n = threads_.size();
+    if (next_thread_ == n) return nullptr;
+    Thread* thread = &threads_[launch_->reverse ? n - 1 - next_thread_ : next_thread_];
+    ++next_thread_;
+    thread->barriers = thread->warp_barriers = 0;
+    return thread;
+  }
+
+  void become(Thread* thread) {
+    running_ = thread;
+    indices_.thread = thread->position;
+    indices_.lane = thread->lane;
+  }
+
+  // Gives this fiber's place to another thread; returns when it is given back.
+  void leave(Fiber& self) { switch_to(self, next()); }
+
+  // To a thread, or to whoever launched where it is NULL.
+  void switch_to(Fiber& self, Thread* thread) {
+    Fiber& other = thread == nullptr ? home_ : *thread->fiber;
+    if (thread != nullptr) become(thread);
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_start_switch_fiber(last ? nullptr : &thread.fake_stack, home_bottom_, home_bytes_);
+    from_home_ = &self == &home_;
+    __sanitizer_start_switch_fiber(&self.fake_stack, other.bottom, other.bytes);
 #endif
 #if defined(SJD2_RACE_CHECK)
-    __tsan_switch_to_fiber(race_home_, __tsan_switch_to_fiber_no_sync);
+    __tsan_switch_to_fiber(thread == nullptr ? race_home_ : thread->race_fiber, __tsan_switch_to_fiber_no_sync);
 #endif
-    sjd2_emulation_switch(&thread.stack_pointer, home_);
+    sjd2_emulation_switch(&self.stack_pointer, other.stack_pointer);
+    arrive(self.fake_stack);
+  }
+
+  void arrive([[maybe_unused]] void* fake_stack) {
 #if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(thread.fake_stack, &home_bottom_, &home_bytes_);
+    const void* bottom;
+    size_t bytes;
+    __sanitizer_finish_switch_fiber(fake_stack, &bottom, &bytes);
+    if (from_home_) home_.bottom = bottom, home_.bytes = bytes;
+    from_home_ = false;
 #endif
   }
 
-  static void start() {
-    Device& device = instance();
-#if defined(__SANITIZE_ADDRESS__)
-    __sanitizer_finish_switch_fiber(nullptr, &device.home_bottom_, &device.home_bytes_);
-#endif
-    Thread& self = *device.running_;
-    order_after(&device.begin_);
-    device.body_(device.arguments_);
-    order_before(&device.end_);
-    self.done = true;
-    --device.alive_;
+  // What a fiber does: one thread after the other.
+  static void carry() {
+    Worker& worker = *here;
+    worker.arrive(nullptr);
+    for (;;) worker.run_thread();
+  }
+
+  void run_thread() {
+    Thread& self = *running_;
+    Fiber& fiber = *self.fiber;
+    order_after(&begin_);
+    launch_->body(launch_->arguments);
+    order_before(&end_);
+    self.ended = block_;
+    --alive_;
     // Threads that have ended are not waited for.
-    if (device.alive_ > 0 && device.waiting_.size() == device.alive_) device.release_barrier(nullptr);
-    device.leave(self, true);
-    __builtin_unreachable();
+    if (alive_ > 0 && waiting_.size() == alive_) release_barrier(nullptr);
+    // Under the race check, and in a block's own time, a stack belongs to one thread.
+    if (!kRaceCheck && first_ready_ == last_ready_) {
+      Thread* const other = next_to_begin();
+      if (other != nullptr) {
+        other->fiber = &fiber;
+        become(other);
+        return;
+      }
+    }
+    (kRaceCheck ? spent_ : idle_).push_back(&fiber);
+    switch_to(fiber, next());
   }
 
- public:
-  static Device& instance() {
-    static Device device;
-    return device;
+  Fiber* take_fiber() {
+    if (idle_.empty()) grow();
+    Fiber* fiber = idle_.back();
+    idle_.pop_back();
+    return fiber;
   }
 
- private:
-  std::mutex mutex_;
-  const Grid* grid_ = nullptr;
-  void (*body_)(const void*) = nullptr;
-  const void* arguments_ = nullptr;
-  Plant plant_ = {"", Bug::kNone, 0};
-  Bug bug_ = Bug::kNone;  // of the launch under way
-  void (*observer_)(const char*, size_t) = nullptr;
-  bool reverse_ = false;
+  // A guard page below each: a kernel that needs more stops there instead of writing over its neighbour.
+  void grow() {
+    constexpr size_t kCount = 32, kStride = kStackBytes + kGuardBytes;
+    void* memory = mmap(nullptr, kCount * kStride, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) std::abort();
+    for (size_t i = kCount; i-- > 0;) {
+      char* at = static_cast<char*>(memory) + i * kStride;
+      mprotect(at, kGuardBytes, PROT_NONE);
+      fibers_.push_back(std::make_unique<Fiber>());
+      Fiber& fiber = *fibers_.back();
+      fiber.stack = at + kGuardBytes;
+      fiber.bottom = fiber.stack;
+      start(fiber, fibers_.size());
+      idle_.push_back(&fiber);
+    }
+    spent_.reserve(fibers_.size());
+    idle_.reserve(fibers_.size());
+  }
+
+  // The return address of the first switch, behind six registers. Tops differ, or all stacks would share cache sets.
+  static void start(Fiber& fiber, size_t number) {
+    auto** top = reinterpret_cast<void**>(fiber.stack + kStackBytes - 64 - number % 61 * 320);
+    *--top = nullptr;
+    *--top = reinterpret_cast<void*>(&Worker::carry);
+    for (int i = 0; i < 6; ++i) *--top = nullptr;
+    fiber.stack_pointer = top;
+  }
+
+  // Takes all fibers out of the threads that they are in.
+  void abandon() {
+    idle_.clear();
+    spent_.clear();
+    for (size_t i = 0; i < fibers_.size(); ++i) {
+#if defined(__SANITIZE_ADDRESS__)
+      __asan_unpoison_memory_region(fibers_[i]->stack, kStackBytes);
+#endif
+      fibers_[i]->fake_stack = nullptr;
+      start(*fibers_[i], i);
+      idle_.push_back(fibers_[i].get());
+    }
+    for (Warp& warp : warps_) warp = Warp{};
+  }
+
+  Launch* launch_ = nullptr;
+  Indices indices_ = {};
   std::vector<Thread> threads_;
   std::vector<Warp> warps_;
-  // None of these grows while a fiber runs.
+  // None of these grows while a fiber runs, but for the fibers themselves.
   std::vector<Thread*> waiting_;
   Thread* ready_[kMaxThreads];  // a ring: no thread is in it twice
   size_t first_ready_ = 0, last_ready_ = 0;
-  size_t alive_ = 0;
-  Stacks stacks_;
+  size_t next_thread_ = 0, alive_ = 0;
+  uint64_t block_ = 0;  // counted
+  std::vector<std::unique_ptr<Fiber>> fibers_;
+  std::vector<Fiber*> idle_, spent_;
+  Fiber home_;
+  bool from_home_ = false;
   void* shared_ = nullptr;
+  size_t shared_bytes_ = 0;
   Thread* running_ = nullptr;
-  void* home_ = nullptr;
-  void* home_fake_stack_ = nullptr;
-  const void* home_bottom_ = nullptr;
-  size_t home_bytes_ = 0;
   void* race_home_ = nullptr;
   std::vector<void*> race_fibers_;
   char begin_ = 0, end_ = 0;
   uint64_t barriers_ = 0;  // that are over
   char barrier_points_[2] = {};
-  char message_[320] = "";
+};
+
+thread_local Worker* Worker::here = nullptr;
+
+// Threads of the machine that help with a launch. They wait for one for as long as the process lives.
+class Helpers {
+ public:
+  void help(Launch& launch) {
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      for (; started_ < count_; ++started_) std::thread([this] { serve(); }).detach();
+      launch_ = &launch;
+      ++launches_;
+    }
+    wake_.notify_all();
+  }
+  // Returns when nobody looks at the launch any more.
+  void finish() {
+    std::unique_lock<std::mutex> lock(mutex_);
+    launch_ = nullptr;
+    done_.wait(lock, [this] { return busy_ == 0; });
+  }
+  size_t count() const { return count_; }
+
+ private:
+  static size_t wanted() {
+    if (kSanitized) return 0;
+    const char* set = std::getenv("SJD2_EMULATION_THREADS");
+    const long threads = set != nullptr ? std::atol(set) : static_cast<long>(std::thread::hardware_concurrency());
+    return static_cast<size_t>(std::clamp(threads, 1l, 64l) - 1);
+  }
+  void serve() {
+    auto* const worker = new Worker;
+    std::unique_lock<std::mutex> lock(mutex_);
+    for (uint64_t last = 0;;) {
+      wake_.wait(lock, [&] { return launch_ != nullptr && launches_ != last; });
+      last = launches_;
+      Launch& launch = *launch_;
+      ++busy_;
+      lock.unlock();
+      worker->work(launch, [] {});
+      lock.lock();
+      if (--busy_ == 0) done_.notify_all();
+    }
+  }
+
+  const size_t count_ = wanted();
+  std::mutex mutex_;
+  std::condition_variable wake_, done_;
+  Launch* launch_ = nullptr;
+  uint64_t launches_ = 0;
+  size_t started_ = 0, busy_ = 0;
+};
+
+class Device {
+ public:
+  int32_t run(const Grid& grid, void (*body)(const void*), const void* arguments, char* message, size_t capacity) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const uint32_t threads = grid.block.x * grid.block.y * grid.block.z;
+    if (threads == 0 || threads > kMaxThreads || threads % kWarp != 0 || grid.grid.y > 65535 || grid.grid.z > 65535 ||
+        grid.shared > (227 << 10)) {
+      std::snprintf(message, capacity, "%s: a block of %u threads and %zu bytes, a grid of %u x %u x %u", grid.name, threads,
+                    grid.shared, grid.grid.x, grid.grid.y, grid.grid.z);
+      return 1;  // CUDA_ERROR_INVALID_VALUE
+    }
+    if (observer_ != nullptr) observer_(grid.name, grid.shared);
+    Launch launch;
+    launch.grid = &grid;
+    launch.body = body;
+    launch.arguments = arguments;
+    launch.plant = plant_.bug != Bug::kNone && std::strstr(grid.name, plant_.kernel) != nullptr ? plant_ : Plant{"", Bug::kNone, 0};
+    const char* order = std::getenv("SJD2_EMULATION_ORDER");
+    launch.reverse = order != nullptr && std::strcmp(order, "reverse") == 0;
+    launch.blocks = uint64_t{grid.grid.x} * grid.grid.y * grid.grid.z;
+    run(launch);
+    if (!launch.failed) return 0;
+    std::snprintf(message, capacity, "%s", launch.message);
+    return kLaunchFailed;
+  }
+
+  void plant(const Plant& bug) { plant_ = bug; }
+  void observe(void (*observer)(const char*, size_t)) { observer_ = observer; }
+
+  // Never destroyed: helpers may still look at it while the process ends.
+  static Device& instance() {
+    static Device* const device = new Device;
+    return *device;
+  }
+
+ private:
+  // Waking somebody takes longer than most launches do: help is called once one has taken its time.
+  void run(Launch& launch) {
+    constexpr auto kAlone = std::chrono::microseconds(40);
+    const bool alone = helpers_.count() == 0 || launch.reverse;
+    const auto start = std::chrono::steady_clock::now();
+    bool helped = false;
+    worker_.work(launch, [&] {
+      if (alone || helped || launch.next.load(std::memory_order_relaxed) + 1 >= launch.blocks) return;
+      if (std::chrono::steady_clock::now() - start < kAlone) return;
+      helped = true;
+      helpers_.help(launch);
+    });
+    if (helped) helpers_.finish();
+  }
+
+  std::mutex mutex_;
+  Plant plant_ = {"", Bug::kNone, 0};
+  void (*observer_)(const char*, size_t) = nullptr;
+  Worker worker_;  // of whoever holds the lock
+  Helpers helpers_;
 };
 
 // The fake driver's side, where one is loaded.
@@ -399,11 +594,11 @@ thread_local char last_text[320] = "";
 
 }  // namespace
 
-void* block_shared() { return Device::instance().shared(); }
-void block_barrier() { Device::instance().barrier(); }
-void warp_collective(Collective operation, void* argument) { Device::instance().collective(operation, argument); }
+void* block_shared() { return Worker::here->shared(); }
+void block_barrier() { Worker::here->barrier(); }
+void warp_collective(Collective operation, void* argument) { Worker::here->collective(operation, argument); }
 void meet(void* const*) {}
-void trap(const char* why) { Device::instance().stop(why); }
+void trap(const char* why) { Worker::here->stop(why); }
 void plant(const Plant& bug) { Device::instance().plant(bug); }
 void observe_launches(void (*observer)(const char*, size_t)) { Device::instance().observe(observer); }
 
