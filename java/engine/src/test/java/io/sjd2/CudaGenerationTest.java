@@ -2,6 +2,7 @@ package io.sjd2;
 
 import static org.assertj.core.api.Assertions.assertThat;
 
+import io.sjd2.BackendComparison.Parting;
 import io.sjd2.kernel.cuda.EmulatedDriver;
 import io.sjd2.tensor.DType;
 import java.io.IOException;
@@ -15,12 +16,19 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
 
-/// Whole pictures of the demo model on `cuda-emulated`, beside those of the CPU.
+/// Whole pictures of the demo model by the CUDA kernels on the emulated device, beside those of the CPU.
 class CudaGenerationTest {
     private static final GenerationRequest REQUEST = GenerationRequest.of(
                     "a large red circle above a small blue square")
             .withSeed(5)
-            .withImages(2);
+            .withImages(1)
+            .withGuidance(1.0);
+
+    /// By how much two backends' logits may differ, in nats: a few hundred terms added up in another order, six layers
+    /// deep. In bf16 every layer rounds to 8 bits beside.
+    private static final double F32_ROUNDING = 1e-3;
+
+    private static final double BF16_ROUNDING = 0.5;
 
     private static Engine cuda;
     private static Engine cpu;
@@ -33,13 +41,16 @@ class CudaGenerationTest {
         return here.resolve("models/demo");
     }
 
+    private static Engine open(String backend, DType dtype) throws IOException {
+        return Engine.open(demo(), EngineOptions.defaults().withBackend(backend).withDtype(dtype));
+    }
+
     @BeforeAll
     static void open() throws IOException {
         EmulatedDriver.open().close(); // skips the tests where it cannot be had
         EmulatedDriver.reset();
-        EngineOptions options = EngineOptions.defaults().withDtype(DType.F32);
-        cuda = Engine.open(demo(), options.withBackend("cuda-emulated"));
-        cpu = Engine.open(demo(), options.withBackend("cpu"));
+        cuda = open("cuda-emulated", DType.F32);
+        cpu = open("cpu", DType.F32);
     }
 
     @AfterAll
@@ -50,27 +61,52 @@ class CudaGenerationTest {
         }
     }
 
+    /// Two pictures side by side with guidance: four sequences.
+    @Test
+    void exactIsTheCpusPicture() {
+        GenerationRequest request =
+                REQUEST.withDecoder("exact").withWindow(4).withImages(2).withGuidance(3.0);
+        assertPartsOnlyByRounding(BackendComparison.run(cpu, cuda, request, GenerationListener.NONE), F32_ROUNDING);
+    }
+
+    @Test
+    void inBf16PicturesPartOnlyByRounding() throws IOException {
+        try (Engine cudaHalf = open("cuda-emulated", DType.BF16);
+                Engine cpuHalf = open("cpu", DType.BF16)) {
+            GenerationRequest request = REQUEST.withDecoder("exact").withWindow(16);
+            assertPartsOnlyByRounding(
+                    BackendComparison.run(cpuHalf, cudaHalf, request, GenerationListener.NONE), BF16_ROUNDING);
+        }
+    }
+
+    private static void assertPartsOnlyByRounding(BackendComparison comparison, double rounding) {
+        for (Parting parting : comparison.partings()) {
+            System.out.println("cpu and cuda-emulated part: " + parting + ", logit gap " + parting.logitGap());
+        }
+        assertThat(comparison.partings()).allSatisfy(parting -> {
+            assertThat(parting.explainedByLogits()).isTrue();
+            assertThat(parting.logitGap()).isLessThan(rounding);
+        });
+    }
+
+    /// Nothing but a tie within rounding could part them, and this seed has none.
     @ParameterizedTest
-    @CsvSource({"ar, 1", "exact, 8", "sjd-gs, 16", "sjd2-mc, 16", "sjd2-exact, 32"})
+    @CsvSource({"ar, 1", "sjd-gs, 16", "sjd2-mc, 16", "sjd2-exact, 16"})
     void picturesAreThoseOfTheCpu(String decoder, int window) {
         GenerationRequest request = REQUEST.withDecoder(decoder);
         if (window > 1) {
             request = request.withWindow(window);
         }
-        List<GeneratedImage> expected = cpu.generate(request, GenerationListener.NONE);
-        List<GeneratedImage> actual = cuda.generate(request, GenerationListener.NONE);
-        for (int image = 0; image < expected.size(); image++) {
-            int[] want = expected.get(image).tokens();
-            int[] got = actual.get(image).tokens();
-            assertThat(Arrays.mismatch(want, got))
-                    .as("first position at which picture %d parts from the CPU's", image)
-                    .isEqualTo(-1);
-        }
+        int[] want = cpu.generate(request, GenerationListener.NONE).getFirst().tokens();
+        int[] got = cuda.generate(request, GenerationListener.NONE).getFirst().tokens();
+        assertThat(Arrays.mismatch(want, got))
+                .as("first position at which the picture parts from the CPU's")
+                .isEqualTo(-1);
     }
 
     @Test
     void aPassIsOneGraphAndOneWait() {
-        long[] few = countsOf(32);
+        long[] few = countsOf(16);
         long[] many = countsOf(4);
         long morePasses = many[0] - few[0];
         assertThat(morePasses).isGreaterThan(10);
@@ -82,7 +118,7 @@ class CudaGenerationTest {
     /// Passes, launches of a graph, waits, and everything that the stream was given.
     private static long[] countsOf(int window) {
         EmulatedDriver.reset();
-        GenerationRequest request = REQUEST.withImages(1).withDecoder("exact").withWindow(window);
+        GenerationRequest request = REQUEST.withDecoder("exact").withWindow(window);
         List<GeneratedImage> images = cuda.generate(request, GenerationListener.NONE);
         return new long[] {
             images.getFirst().statistics().passes(),

@@ -26,7 +26,7 @@ class SamplingFixturesTest {
     /// them.
     private static final Offset<Double> PROBABILITY = within(1e-6);
 
-    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
+    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyKernel";
 
     @AfterAll
     static void restore() {

@@ -11,6 +11,8 @@ import io.sjd2.model.NoiseSchedule;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
+import java.util.Arrays;
 
 /// A forward pass over a {@link TableModel}: reads symbols back out of the window's input and keeps a cache of them.
 ///
@@ -29,6 +31,8 @@ final class TableForward implements ForwardPass {
     private final boolean fineTuned;
     private final float[] row;
     private final float[] logitsRow;
+    private float[] input = {};
+    private float[] predicted = {};
     private int passes;
     private int poisonedPass = -1;
 
@@ -98,10 +102,11 @@ final class TableForward implements ForwardPass {
     public DraftEmbeddings embeddings(int levels) {
         int hidden = hiddenSize();
         int symbols = hidden - 1;
-        Tensor table = backend.allocate(arena, DType.F32, symbols, hidden);
+        float[] oneHot = new float[symbols * hidden];
         for (int s = 0; s < symbols; s++) {
-            table.setFloat((long) s * hidden + s, 1);
+            oneHot[s * hidden + s] = 1;
         }
+        Tensor table = upload(oneHot, symbols, hidden);
         if (levels == 0) {
             return new DraftEmbeddings(table, null, null);
         }
@@ -109,27 +114,39 @@ final class TableForward implements ForwardPass {
             throw new IllegalArgumentException("levels is " + levels + ", but the model is not fine-tuned for noise");
         }
         NoiseSchedule schedule = NoiseSchedule.karras(levels, 0.5, 4, 7);
-        Tensor lambda = backend.allocate(arena, DType.F32, levels + 1);
-        Tensor alpha = backend.allocate(arena, DType.F32, levels + 1);
-        Tensor std = backend.allocate(arena, DType.F32, hidden);
-        Tensor levelEmbed = backend.allocate(arena, DType.F32, levels + 1, hidden);
-        for (int d = 0; d < hidden; d++) {
-            std.setFloat(d, 1);
-        }
+        float[] lambda = new float[levels + 1];
+        float[] alpha = new float[levels + 1];
+        float[] std = new float[hidden];
+        Arrays.fill(std, 1);
+        float[] levelEmbed = new float[(levels + 1) * hidden];
         for (int level = 0; level <= levels; level++) {
-            lambda.setFloat(level, (float) schedule.lambda(level));
-            alpha.setFloat(level, (float) schedule.alpha(level));
-            levelEmbed.setFloat((long) level * hidden + symbols, 100 * level);
+            lambda[level] = (float) schedule.lambda(level);
+            alpha[level] = (float) schedule.alpha(level);
+            levelEmbed[level * hidden + symbols] = 100 * level;
         }
         return new DraftEmbeddings(
                 table,
                 null,
-                new DraftEmbeddings.Noise(backend.allocate(arena, DType.F32, hidden), std, levelEmbed, lambda, alpha));
+                new DraftEmbeddings.Noise(
+                        backend.allocate(arena, DType.F32, hidden),
+                        upload(std, hidden),
+                        upload(levelEmbed, levels + 1, hidden),
+                        upload(lambda, levels + 1),
+                        upload(alpha, levels + 1)));
+    }
+
+    private Tensor upload(float[] values, long... shape) {
+        Tensor tensor = backend.allocate(arena, DType.F32, shape);
+        backend.upload(tensor, MemorySegment.ofArray(values));
+        return tensor;
     }
 
     @Override
     public void run(Tensor windowInput, Tensor logits, WindowState window, StateBlock state) {
         int maxWindow = state.maxWindow();
+        input = input.length == windowInput.elements() ? input : new float[(int) windowInput.elements()];
+        predicted = predicted.length == logits.elements() ? predicted : new float[(int) logits.elements()];
+        backend.download(MemorySegment.ofArray(input), windowInput);
         for (int sequence = 0; sequence < state.batch(); sequence++) {
             int image = state.get(sequence, SequenceField.IMAGE);
             int rows = state.get(sequence, SequenceField.ROWS);
@@ -138,27 +155,26 @@ final class TableForward implements ForwardPass {
             for (int w = 0; w < rows; w++) {
                 // Row 0 of the first pass is the prompt's last token, which is no symbol of the picture.
                 if (w > 0 || !first) {
-                    cache[sequence][kept + w - 1] = symbol(windowInput, (long) image * maxWindow + w);
+                    cache[sequence][kept + w - 1] = symbol(image * maxWindow + w);
                 }
                 model.logits(logitsRow, cache[sequence], kept + w, sequence < conditional ? 0 : 1);
-                writeRow(logits, (long) sequence * maxWindow + w);
+                writeRow(sequence * maxWindow + w);
             }
         }
+        backend.upload(logits, MemorySegment.ofArray(predicted));
         passes++;
     }
 
-    private void writeRow(Tensor logits, long index) {
+    private void writeRow(int index) {
         int codes = logitsRow.length;
         for (int c = 0; c < codes; c++) {
-            logits.setFloat(index * codes + c, passes == poisonedPass ? Float.NaN : logitsRow[c]);
+            predicted[index * codes + c] = passes == poisonedPass ? Float.NaN : logitsRow[c];
         }
     }
 
-    private int symbol(Tensor windowInput, long index) {
+    private int symbol(int index) {
         int hidden = row.length;
-        for (int d = 0; d < hidden; d++) {
-            row[d] = windowInput.getFloat(index * hidden + d);
-        }
+        System.arraycopy(input, index * hidden, row, 0, hidden);
         if (row[hidden - 1] == 0) {
             return hot();
         }

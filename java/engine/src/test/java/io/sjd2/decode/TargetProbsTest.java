@@ -21,7 +21,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /// The selection without sorting keeps what sorting keeps, whatever the logits look like and whoever computes beside
 /// it.
 class TargetProbsTest {
-    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyInstructionSet";
+    private static final String NAMES = "io.sjd2.decode.DecodeBackends#everyKernel";
 
     @AfterAll
     static void restore() {

@@ -30,6 +30,16 @@ public final class EmulatedDriver {
         }
     }
 
+    /// The same, for work that no graph may hold: each iteration runs kernel by kernel.
+    public static Backend openWithoutGraphs() {
+        System.setProperty(CudaBackend.GRAPHS_PROPERTY, "false");
+        try {
+            return open();
+        } finally {
+            System.clearProperty(CudaBackend.GRAPHS_PROPERTY);
+        }
+    }
+
     /// How often a driver function was called since the last {@link #reset}.
     public static long count(String function) {
         try (Arena arena = Arena.ofConfined()) {
