@@ -1,10 +1,23 @@
 # Registers, shared memory and spills of every kernel and architecture, out of the reports of CudaObject.cmake.
 #
-#   cmake -DREPORTS=a;b -DTABLE=FILE -DNO_SPILLS=stem;stem -P CudaReport.cmake
+#   cmake -DREPORTS=a;b -DTABLE=FILE -DNO_SPILLS=stem;stem -DLAUNCHES=FILE -P CudaReport.cmake
 #
+# LAUNCHES has a line `bytes kernel` for every amount of shared memory that a kernel was launched with (the emulated bench
+# writes it); the table has the most of any instance of the kernel, and nothing where it was not launched.
 # Fails if a kernel whose name begins with one of NO_SPILLS spills to memory. Left to itself ptxas gives up a register or two
 # to end where one more block fits a multiprocessor; __launch_bounds__(threads, 1) tells it not to.
-set(rows "kernel,architecture,registers,static_shared_bytes,stack_bytes,spill_store_bytes,spill_load_bytes\n")
+set(rows "kernel,architecture,registers,static_shared_bytes,most_dynamic_shared_bytes,stack_bytes,spill_store_bytes,spill_load_bytes\n")
+if(LAUNCHES)
+  file(STRINGS "${LAUNCHES}" launches)
+  foreach(line ${launches})
+    if(line MATCHES "^([0-9]+) [^a-z]*([a-z_]+_kernel)")
+      set(name "${CMAKE_MATCH_2}")
+      if(NOT DEFINED "dynamic_${name}" OR CMAKE_MATCH_1 GREATER "${dynamic_${name}}")
+        set("dynamic_${name}" "${CMAKE_MATCH_1}")
+      endif()
+    endif()
+  endforeach()
+endif()
 set(count 0)
 set(spilled)
 foreach(report ${REPORTS})
@@ -30,7 +43,8 @@ foreach(report ${REPORTS})
       if(line MATCHES "([0-9]+) bytes smem")
         set(static_shared "${CMAKE_MATCH_1}")
       endif()
-      string(APPEND rows "${kernel},${architecture},${registers},${static_shared},${stack},${stores},${loads}\n")
+      string(REGEX MATCH "^[a-z_]+_kernel" name "${kernel}")
+      string(APPEND rows "${kernel},${architecture},${registers},${static_shared},${dynamic_${name}},${stack},${stores},${loads}\n")
       math(EXPR count "${count} + 1")
       if(stores GREATER 0 OR loads GREATER 0)
         foreach(stem ${NO_SPILLS})

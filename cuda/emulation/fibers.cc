@@ -22,7 +22,10 @@
 #include <cstdlib>
 #include <memory>
 #include <mutex>
+#include <set>
+#include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "emulation/cuda_emulation.h"
@@ -537,6 +540,7 @@ class Device {
       return 1;  // CUDA_ERROR_INVALID_VALUE
     }
     if (observer_ != nullptr) observer_(grid.name, grid.shared);
+    note(grid);
     Launch launch;
     launch.grid = &grid;
     launch.body = body;
@@ -561,6 +565,16 @@ class Device {
   }
 
  private:
+  // A line for each kernel and amount of shared memory in the file that SJD2_EMULATION_LAUNCHES names: the build's report.
+  void note(const Grid& grid) {
+    static const char* const path = std::getenv("SJD2_EMULATION_LAUNCHES");
+    if (path == nullptr || !noted_.emplace(grid.name, grid.shared).second) return;
+    std::FILE* const file = std::fopen(path, "a");
+    if (file == nullptr) return;
+    std::fprintf(file, "%zu %s\n", grid.shared, grid.name);
+    std::fclose(file);
+  }
+
   // Waking somebody takes longer than most launches do: help is called once one has taken its time.
   void run(Launch& launch) {
     constexpr auto kAlone = std::chrono::microseconds(40);
@@ -579,6 +593,7 @@ class Device {
   std::mutex mutex_;
   Plant plant_ = {"", Bug::kNone, 0};
   void (*observer_)(const char*, size_t) = nullptr;
+  std::set<std::pair<std::string, size_t>> noted_;
   Worker worker_;  // of whoever holds the lock
   Helpers helpers_;
 };
