@@ -27,8 +27,9 @@ import org.jspecify.annotations.Nullable;
 /// Names are the keys on the way to a tensor, joined by dots. Where the outermost dictionary holds no tensor itself, as
 /// training scripts save `state_dict` or `model` beside other things, names count from that part on: [#part()].
 ///
-/// Tensors lie in the mapped file where they are stored as they are and in order; others are copied when they are first
-/// asked for. Thread-safe; [#close()] ends the life of every segment handed out.
+/// Tensors lie in the mapped file where they are stored as they are and in order; others are copied when they are asked
+/// for. Where the file is not mapped, each is read when it is asked for. Thread-safe; [#close()] ends the life of every
+/// segment handed out but those of other arenas.
 public final class PytorchFile implements AutoCloseable {
     /// Parts that hold the weights, first choice first.
     private static final List<String> PARTS = List.of("state_dict", "model", "module", "ema", "model_state_dict");
@@ -38,6 +39,9 @@ public final class PytorchFile implements AutoCloseable {
     private static final byte[] LEGACY_MAGIC = {
         (byte) 0x8a, 10, 0x6c, (byte) 0xfc, (byte) 0x9c, 0x46, (byte) 0xf9, 0x20, 0x6a, (byte) 0xa8, 0x50, 0x19
     };
+    /// The programs of real files are shorter.
+    private static final long FIRST_PROGRAM_BYTES = 1 << 20;
+
     private static final int DEEPEST = 64;
     /// Values that a program of no length may hold; every byte of it may hold a few more.
     private static final long FEW_VALUES = 1000;
@@ -51,10 +55,13 @@ public final class PytorchFile implements AutoCloseable {
     private final Map<String, PytorchPickle.Tensor> tensors;
     private final Map<String, Object> values;
     private final Map<String, TensorEntry> opened = new HashMap<>();
+    /// Open as long as this is, where the file is not mapped.
+    private @Nullable FileChannel channel;
 
     private interface StorageBytes {
-        /// At least `bytes` bytes.
-        MemorySegment open(PytorchPickle.Storage storage, long bytes) throws ModelFormatException;
+        /// `length` bytes from `from` of the memory that a storage is a part of.
+        MemorySegment open(PytorchPickle.Storage storage, long from, long length, Arena arena)
+                throws ModelFormatException;
     }
 
     /// @param program length of the program that made `root`, in bytes
@@ -84,7 +91,9 @@ public final class PytorchFile implements AutoCloseable {
 
     /// Opens a file.
     ///
-    /// @param map true to map it read-only, false to read it into native memory
+    /// @param map true to map it read-only, false to read each tensor when it is asked for, for file systems that
+    /// cannot
+    ///            map or files that others may truncate
     /// @throws ModelFormatException if it is missing, damaged, or holds more than tensors and plain values
     /// @throws IOException if reading fails
     public static PytorchFile open(Path file, boolean map) throws IOException {
@@ -95,27 +104,23 @@ public final class PytorchFile implements AutoCloseable {
                     "check the path; a model is a folder as published, complete with its weights");
         }
         Arena arena = Arena.ofShared();
-        try (FileChannel channel = FileChannel.open(file, StandardOpenOption.READ)) {
+        FileChannel channel = null;
+        try {
+            channel = FileChannel.open(file, StandardOpenOption.READ);
             long size = channel.size();
-            MemorySegment bytes;
-            if (map) {
-                bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
-            } else {
-                bytes = arena.allocate(Math.max(size, 1), 64).asSlice(0, size);
-                long done = 0;
-                while (done < size) {
-                    int read = channel.read(
-                            bytes.asSlice(done, Math.min(size - done, 1 << 30)).asByteBuffer(), done);
-                    if (read < 0) {
-                        throw new ModelFormatException(
-                                file.toString(), "shrank to " + done + " bytes while it was read", REMEDY);
-                    }
-                    done += read;
-                }
+            if (!map) {
+                PytorchFile read = parse(arena, FileBytes.of(channel, size, file.toString()), file.toString());
+                read.channel = channel;
+                return read;
             }
-            return parse(arena, bytes, file.toString());
+            MemorySegment bytes = channel.map(FileChannel.MapMode.READ_ONLY, 0, size, arena);
+            channel.close();
+            return parse(arena, FileBytes.of(bytes), file.toString());
         } catch (IOException | RuntimeException | Error e) {
             arena.close();
+            if (channel != null) {
+                channel.close();
+            }
             throw e;
         }
     }
@@ -128,14 +133,14 @@ public final class PytorchFile implements AutoCloseable {
     public static PytorchFile parse(MemorySegment bytes, String source) throws ModelFormatException {
         Arena arena = Arena.ofShared();
         try {
-            return parse(arena, bytes, source);
+            return parse(arena, FileBytes.of(bytes), source);
         } catch (ModelFormatException | RuntimeException | Error e) {
             arena.close();
             throw e;
         }
     }
 
-    private static PytorchFile parse(Arena arena, MemorySegment bytes, String source) throws ModelFormatException {
+    private static PytorchFile parse(Arena arena, FileBytes bytes, String source) throws ModelFormatException {
         return PytorchZip.isZip(bytes)
                 ? parseZip(arena, PytorchZip.read(bytes, source), source)
                 : parseStream(arena, bytes, source);
@@ -156,50 +161,72 @@ public final class PytorchFile implements AutoCloseable {
                     source, "is a zip archive without data.pkl", "it is not a file that PyTorch saved");
         }
         String prefix = program.substring(0, program.length() - "data.pkl".length());
-        MemorySegment order = zip.open(prefix + "byteorder", arena);
-        if (order != null) {
-            String text = order.byteSize() > 16
-                    ? "?"
-                    : new String(order.toArray(ValueLayout.JAVA_BYTE), StandardCharsets.US_ASCII);
-            if (!text.equals("little")) {
-                throw new ModelFormatException(
-                        source, "stores numbers in byte order \"" + text + "\"", "only little endian is read");
+        Object root;
+        long programBytes;
+        try (Arena local = Arena.ofConfined()) {
+            MemorySegment order = zip.open(prefix + "byteorder", local);
+            if (order != null) {
+                String text = order.byteSize() > 16
+                        ? "?"
+                        : new String(order.toArray(ValueLayout.JAVA_BYTE), StandardCharsets.US_ASCII);
+                if (!text.equals("little")) {
+                    throw new ModelFormatException(
+                            source, "stores numbers in byte order \"" + text + "\"", "only little endian is read");
+                }
             }
+            MemorySegment pickle = zip.open(program, local);
+            root = new PytorchPickle(pickle, 0, source).run();
+            programBytes = pickle.byteSize();
         }
-        MemorySegment pickle = zip.open(program, arena);
-        Object root = new PytorchPickle(pickle, 0, source).run();
-        Map<String, MemorySegment> found = new HashMap<>(); // an entry is unpacked once, however many tensors share it
-        return new PytorchFile(arena, source, root, pickle.byteSize(), (storage, needed) -> {
+        Map<String, MemorySegment> unpacked = new HashMap<>(); // once, however many tensors share an entry
+        return new PytorchFile(arena, source, root, programBytes, (storage, from, length, owner) -> {
             String name = prefix + "data/" + storage.key();
             long size = zip.size(name);
-            if (size < needed) {
+            if (size < storageBytes(storage)) {
                 throw new ModelFormatException(
                         source,
                         (size < 0 ? "has no entry " : "has only " + size + " bytes in entry ") + name + ", which should"
-                                + " hold " + needed + " bytes",
+                                + " hold " + storageBytes(storage) + " bytes",
                         REMEDY);
             }
-            MemorySegment data = found.get(name);
+            if (zip.stored(name)) {
+                return zip.open(name, from, length, owner);
+            }
+            MemorySegment data = unpacked.get(name);
             if (data == null) {
                 data = zip.open(name, arena);
-                found.put(name, data);
+                unpacked.put(name, data);
             }
-            return data;
+            return data.asSlice(from, length);
         });
     }
 
     /// Five programs (magic number, version, machine, the object, the storages' keys), then per storage its length and
-    /// its elements.
-    private static PytorchFile parseStream(Arena arena, MemorySegment bytes, String source)
+    /// its elements. Where the programs end is known once they have run, so ever more of the file is tried.
+    private static PytorchFile parseStream(Arena arena, FileBytes bytes, String source) throws ModelFormatException {
+        long head = Math.min(bytes.size(), FIRST_PROGRAM_BYTES);
+        while (true) {
+            try (Arena local = Arena.ofConfined()) {
+                return parseStream(arena, bytes, bytes.read(0, head, local), source);
+            } catch (ModelFormatException e) {
+                if (head == bytes.size()) {
+                    throw e;
+                }
+                head = Math.min(bytes.size(), 2 * head);
+            }
+        }
+    }
+
+    private static PytorchFile parseStream(Arena arena, FileBytes bytes, MemorySegment head, String source)
             throws ModelFormatException {
-        if (bytes.byteSize() < 2 + LEGACY_MAGIC.length
-                || !Arrays.equals(bytes.asSlice(2, LEGACY_MAGIC.length).toArray(ValueLayout.JAVA_BYTE), LEGACY_MAGIC)) {
+        if (head.byteSize() < 2 + LEGACY_MAGIC.length
+                || !Arrays.equals(head.asSlice(2, LEGACY_MAGIC.length).toArray(ValueLayout.JAVA_BYTE), LEGACY_MAGIC)) {
             throw new ModelFormatException(
                     source,
                     "is neither a zip archive nor starts with PyTorch's number",
                     "it is not a file that PyTorch saved, or one of its oldest; save it again");
         }
-        PytorchPickle pickle = new PytorchPickle(bytes, 0, source);
+        PytorchPickle pickle = new PytorchPickle(head, 0, source);
         pickle.run();
         Object version = pickle.run();
         if (!Long.valueOf(LEGACY_PROTOCOL).equals(version)) {
@@ -217,33 +244,47 @@ public final class PytorchFile implements AutoCloseable {
         long end = program;
         Map<String, Integer> sizes = new HashMap<>();
         collectSizes(root, sizes, 0, new Budget(program, source));
-        Map<String, MemorySegment> found = new HashMap<>();
+        Map<String, Extent> found = new HashMap<>();
         for (Object key : keys) {
             Integer elementBytes = key instanceof String text ? sizes.get(text) : null;
             if (elementBytes == null) {
                 throw new ModelFormatException(source, "lists a storage that nothing refers to", REMEDY);
             }
-            long left = bytes.byteSize() - end - Long.BYTES;
-            long elements = left < 0 ? -1 : bytes.get(FloatConversions.LE_LONG, end);
+            long left = bytes.size() - end - Long.BYTES;
+            long elements = left < 0 ? -1 : number(bytes, end);
             if (elements < 0 || elements > left / elementBytes) {
                 throw new ModelFormatException(
                         source, "ends within storage " + key + ", which claims " + elements + " elements", REMEDY);
             }
             long length = elements * elementBytes;
-            found.put((String) key, bytes.asSlice(end + Long.BYTES, length));
+            found.put((String) key, new Extent(end + Long.BYTES, length));
             end += Long.BYTES + length;
         }
-        return new PytorchFile(arena, source, root, program, (storage, needed) -> {
-            MemorySegment data = found.get(storage.key());
-            if (data == null || data.byteSize() < needed) {
+        return new PytorchFile(arena, source, root, program, (storage, from, length, owner) -> {
+            Extent data = found.get(storage.key());
+            if (data == null || data.bytes < storageBytes(storage)) {
                 throw new ModelFormatException(
                         source,
-                        "holds " + (data == null ? 0 : data.byteSize()) + " bytes of a storage that should have "
-                                + needed,
+                        "holds " + (data == null ? 0 : data.bytes) + " bytes of a storage that should have "
+                                + storageBytes(storage),
                         REMEDY);
             }
-            return data;
+            return bytes.read(data.begin + from, length, owner);
         });
+    }
+
+    /// Bytes of the memory that a storage is a part of, up to its end.
+    private static long storageBytes(PytorchPickle.Storage storage) {
+        return (storage.first() + storage.elements()) * PytorchTypes.bytes(storage.type());
+    }
+
+    /// A storage in the file.
+    private record Extent(long begin, long bytes) {}
+
+    private static long number(FileBytes bytes, long at) throws ModelFormatException {
+        try (Arena local = Arena.ofConfined()) {
+            return bytes.read(at, Long.BYTES, local).get(FloatConversions.LE_LONG, 0);
+        }
     }
 
     private static void collectSizes(@Nullable Object value, Map<String, Integer> sizes, int depth, Budget budget)
@@ -398,22 +439,54 @@ public final class PytorchFile implements AutoCloseable {
         return source;
     }
 
-    /// The tensor of this name.
-    ///
-    /// @throws ModelFormatException if there is none, or its bytes are not there
-    public TensorEntry tensor(String name) throws ModelFormatException {
+    private PytorchPickle.Tensor known(String name) throws ModelFormatException {
         PytorchPickle.Tensor tensor = tensors.get(name);
         if (tensor == null) {
             throw SafetensorsFile.missing(source, name, tensors.size());
         }
+        return tensor;
+    }
+
+    /// What a tensor is; its bytes are not touched.
+    ///
+    /// @throws ModelFormatException if there is none of this name
+    public SafetensorsFile.Header header(String name) throws ModelFormatException {
+        PytorchPickle.Tensor tensor = known(name);
+        String dtype = PytorchTypes.dtype(tensor);
+        long bytes = count(tensor) * Safetensors.bytesPerElement(dtype);
+        return new SafetensorsFile.Header(name, dtype, tensor.shape().clone(), bytes);
+    }
+
+    /// The tensor of this name, kept until this is closed.
+    ///
+    /// @throws ModelFormatException if there is none, or its bytes are not there
+    public TensorEntry tensor(String name) throws ModelFormatException {
         synchronized (opened) {
             TensorEntry entry = opened.get(name);
             if (entry == null) {
-                entry = read(name, tensor);
+                entry = read(name, owner);
                 opened.put(name, entry);
             }
             return entry;
         }
+    }
+
+    /// The tensor of this name, read or copied anew where it does not lie in memory as it is.
+    ///
+    /// @param arena owns the bytes that are read or copied
+    /// @throws ModelFormatException if there is none, or its bytes are not there
+    public TensorEntry read(String name, Arena arena) throws ModelFormatException {
+        synchronized (opened) {
+            return read(name, known(name), arena);
+        }
+    }
+
+    private static long count(PytorchPickle.Tensor tensor) {
+        long count = 1;
+        for (long extent : tensor.shape()) {
+            count *= extent;
+        }
+        return count;
     }
 
     /// The tensor of this name, if there is one.
@@ -423,27 +496,39 @@ public final class PytorchFile implements AutoCloseable {
         return tensors.containsKey(name) ? Optional.of(tensor(name)) : Optional.empty();
     }
 
-    private TensorEntry read(String name, PytorchPickle.Tensor tensor) throws ModelFormatException {
+    private TensorEntry read(String name, PytorchPickle.Tensor tensor, Arena arena) throws ModelFormatException {
         String dtype = PytorchTypes.dtype(tensor);
         int bytes = Safetensors.bytesPerElement(dtype);
         long[] shape = tensor.shape();
-        long count = 1;
-        for (long extent : shape) {
-            count *= extent;
-        }
+        long count = count(tensor);
         if (count == 0) {
             return new TensorEntry(name, dtype, shape.clone(), MemorySegment.NULL);
         }
         PytorchPickle.Storage storage = tensor.storage();
-        int storageBytes = PytorchTypes.bytes(storage.type());
-        MemorySegment all = storages.open(storage, (storage.first() + storage.elements()) * storageBytes)
-                .asSlice(storage.first() * storageBytes);
-        MemorySegment from = all.asSlice(tensor.offset() * bytes);
+        long begin = storage.first() * PytorchTypes.bytes(storage.type()) + tensor.offset() * bytes;
         if (inOrder(tensor)) {
-            return new TensorEntry(
-                    name, dtype, shape.clone(), from.asSlice(0, count * bytes).asReadOnly());
+            MemorySegment data = storages.open(storage, begin, count * bytes, arena);
+            return new TensorEntry(name, dtype, shape.clone(), data.asReadOnly());
         }
-        MemorySegment copy = owner.allocate(count * bytes, 64);
+        long last = 0;
+        for (int axis = 0; axis < shape.length; axis++) {
+            last += (shape[axis] - 1) * tensor.strides()[axis];
+        }
+        try (Arena local = Arena.ofConfined()) {
+            MemorySegment from = storages.open(storage, begin, (last + 1) * bytes, local);
+            return new TensorEntry(
+                    name,
+                    dtype,
+                    shape.clone(),
+                    ordered(tensor, from, bytes, count, arena).asReadOnly());
+        }
+    }
+
+    /// The elements one behind the other.
+    private static MemorySegment ordered(
+            PytorchPickle.Tensor tensor, MemorySegment from, int bytes, long count, Arena arena) {
+        long[] shape = tensor.shape();
+        MemorySegment copy = arena.allocate(count * bytes, 64);
         long[] index = new long[shape.length];
         long source = 0;
         for (long i = 0; i < count; i++) {
@@ -457,7 +542,7 @@ public final class PytorchFile implements AutoCloseable {
                 index[axis] = 0;
             }
         }
-        return new TensorEntry(name, dtype, shape.clone(), copy.asReadOnly());
+        return copy;
     }
 
     private static boolean inOrder(PytorchPickle.Tensor tensor) {
@@ -471,11 +556,19 @@ public final class PytorchFile implements AutoCloseable {
         return true;
     }
 
-    /// Unmaps the file; no segment handed out may be used after it. Idempotent.
+    /// Unmaps or closes the file; no segment handed out may be used after it. Idempotent.
     @Override
     public void close() {
         if (owner.scope().isAlive()) {
             owner.close();
+        }
+        if (channel != null) {
+            try {
+                channel.close();
+            } catch (IOException e) {
+                System.getLogger(PytorchFile.class.getName())
+                        .log(System.Logger.Level.DEBUG, "{0} cannot be closed: {1}", source, e.getMessage());
+            }
         }
     }
 }

@@ -12,7 +12,7 @@ import java.util.zip.DataFormatException;
 import java.util.zip.Inflater;
 import org.jspecify.annotations.Nullable;
 
-/// The directory of a zip archive and its entries where they lie; 64-bit sizes included.
+/// The directory of a zip archive and its entries where they lie, read one by one; 64-bit sizes included.
 ///
 /// Names are only ever looked up, never used as paths.
 final class PytorchZip {
@@ -27,28 +27,37 @@ final class PytorchZip {
     private static final int END_64 = 0x06064b50;
     private static final int LOCATOR_64 = 0x07064b50;
     private static final int END_BYTES = 22;
+    private static final int END_64_BYTES = 56;
+    private static final int LOCATOR_BYTES = 20;
     private static final int LONGEST_COMMENT = 0xffff;
     /// Deflate cannot do better: what claims more is no honest archive.
     private static final long MOST_PER_BYTE = 1032;
 
     private record Entry(int method, long compressed, long size, long header) {}
 
-    private final MemorySegment file;
+    private final FileBytes file;
     private final String source;
     private final Map<String, Entry> entries = new LinkedHashMap<>();
 
-    private PytorchZip(MemorySegment file, String source) {
+    private PytorchZip(FileBytes file, String source) {
         this.file = file;
         this.source = source;
     }
 
-    static boolean isZip(MemorySegment file) {
-        return file.byteSize() >= END_BYTES && file.get(INT, 0) == LOCAL;
+    static boolean isZip(FileBytes file) throws ModelFormatException {
+        if (file.size() < END_BYTES) {
+            return false;
+        }
+        try (Arena local = Arena.ofConfined()) {
+            return file.read(0, Integer.BYTES, local).get(INT, 0) == LOCAL;
+        }
     }
 
-    static PytorchZip read(MemorySegment file, String source) throws ModelFormatException {
+    static PytorchZip read(FileBytes file, String source) throws ModelFormatException {
         PytorchZip zip = new PytorchZip(file, source);
-        zip.readDirectory();
+        try (Arena local = Arena.ofConfined()) {
+            zip.readDirectory(local);
+        }
         return zip;
     }
 
@@ -62,72 +71,84 @@ final class PytorchZip {
         return entry == null ? -1 : entry.size;
     }
 
-    private void readDirectory() throws ModelFormatException {
-        long end = findEnd();
-        long count = file.get(SHORT, end + 10) & 0xffff;
-        long offset = file.get(INT, end + 16) & 0xffffffffL;
-        long locator = end - 20;
-        if (locator >= 0 && file.get(INT, locator) == LOCATOR_64) {
-            long end64 = file.get(LONG, locator + 8);
-            if (end64 < 0 || end64 > end - 56 || file.get(INT, end64) != END_64) {
+    private void readDirectory(Arena local) throws ModelFormatException {
+        long tailBytes = Math.min(file.size(), END_BYTES + LONGEST_COMMENT + LOCATOR_BYTES);
+        long tailAt = file.size() - tailBytes;
+        MemorySegment tail = file.read(tailAt, tailBytes, local);
+        long endInTail = findEnd(tail);
+        long end = tailAt + endInTail;
+        long count = tail.get(SHORT, endInTail + 10) & 0xffff;
+        long offset = tail.get(INT, endInTail + 16) & 0xffffffffL;
+        long locator = endInTail - LOCATOR_BYTES;
+        if (locator >= 0 && tail.get(INT, locator) == LOCATOR_64) {
+            long end64 = tail.get(LONG, locator + 8);
+            if (end64 < 0 || end64 > end - END_64_BYTES) {
                 throw broken("its 64-bit directory is not where the archive says");
             }
-            count = file.get(LONG, end64 + 32);
-            offset = file.get(LONG, end64 + 48);
+            MemorySegment record = file.read(end64, END_64_BYTES, local);
+            if (record.get(INT, 0) != END_64) {
+                throw broken("its 64-bit directory is not where the archive says");
+            }
+            count = record.get(LONG, 32);
+            offset = record.get(LONG, 48);
         }
-        long at = offset;
+        if (offset < 0 || offset > end) {
+            throw broken("its directory is not where the archive says");
+        }
+        MemorySegment directory = file.read(offset, end - offset, local);
+        long at = 0;
         for (long i = 0; i < count; i++) {
-            if (at < 0 || at > end - 46 || file.get(INT, at) != CENTRAL) {
+            if (at > directory.byteSize() - 46 || directory.get(INT, at) != CENTRAL) {
                 throw broken("entry " + i + " of its directory is not where the archive says");
             }
-            at = readEntry(at, end);
+            at = readEntry(directory, at);
         }
     }
 
-    private long findEnd() throws ModelFormatException {
-        long last = file.byteSize() - END_BYTES;
+    private long findEnd(MemorySegment tail) throws ModelFormatException {
+        long last = tail.byteSize() - END_BYTES;
         for (long at = last; at >= Math.max(0, last - LONGEST_COMMENT); at--) {
-            if (file.get(INT, at) == END) {
+            if (tail.get(INT, at) == END) {
                 return at;
             }
         }
         throw broken("the archive's directory is missing");
     }
 
-    private long readEntry(long at, long limit) throws ModelFormatException {
-        int flags = file.get(SHORT, at + 8) & 0xffff;
-        int method = file.get(SHORT, at + 10) & 0xffff;
-        long compressed = file.get(INT, at + 20) & 0xffffffffL;
-        long size = file.get(INT, at + 24) & 0xffffffffL;
-        int nameLength = file.get(SHORT, at + 28) & 0xffff;
-        int extraLength = file.get(SHORT, at + 30) & 0xffff;
-        int commentLength = file.get(SHORT, at + 32) & 0xffff;
-        long header = file.get(INT, at + 42) & 0xffffffffL;
+    private long readEntry(MemorySegment directory, long at) throws ModelFormatException {
+        int flags = directory.get(SHORT, at + 8) & 0xffff;
+        int method = directory.get(SHORT, at + 10) & 0xffff;
+        long compressed = directory.get(INT, at + 20) & 0xffffffffL;
+        long size = directory.get(INT, at + 24) & 0xffffffffL;
+        int nameLength = directory.get(SHORT, at + 28) & 0xffff;
+        int extraLength = directory.get(SHORT, at + 30) & 0xffff;
+        int commentLength = directory.get(SHORT, at + 32) & 0xffff;
+        long header = directory.get(INT, at + 42) & 0xffffffffL;
         long next = at + 46 + nameLength + extraLength + commentLength;
-        if (next > limit) {
+        if (next > directory.byteSize()) {
             throw broken("an entry of its directory reaches beyond it");
         }
-        String name =
-                new String(file.asSlice(at + 46, nameLength).toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
+        String name = new String(
+                directory.asSlice(at + 46, nameLength).toArray(ValueLayout.JAVA_BYTE), StandardCharsets.UTF_8);
         // The 64-bit field holds those of the three numbers that do not fit, in this order.
         long field = at + 46 + nameLength;
         long fieldsEnd = field + extraLength;
         while (field + 4 <= fieldsEnd) {
-            int id = file.get(SHORT, field) & 0xffff;
-            int length = file.get(SHORT, field + 2) & 0xffff;
+            int id = directory.get(SHORT, field) & 0xffff;
+            int length = directory.get(SHORT, field + 2) & 0xffff;
             long value = field + 4;
             field = value + length;
             if (id == 1 && field <= fieldsEnd) {
                 if (size == 0xffffffffL && value + 8 <= field) {
-                    size = file.get(LONG, value);
+                    size = directory.get(LONG, value);
                     value += 8;
                 }
                 if (compressed == 0xffffffffL && value + 8 <= field) {
-                    compressed = file.get(LONG, value);
+                    compressed = directory.get(LONG, value);
                     value += 8;
                 }
                 if (header == 0xffffffffL && value + 8 <= field) {
-                    header = file.get(LONG, value);
+                    header = directory.get(LONG, value);
                 }
             }
         }
@@ -136,7 +157,7 @@ final class PytorchZip {
         }
         boolean plausible = size >= 0
                 && compressed >= 0
-                && compressed <= file.byteSize()
+                && compressed <= file.size()
                 && (method == 0 ? size == compressed : size / MOST_PER_BYTE <= compressed);
         if (!plausible) {
             throw broken("entry " + name + " claims " + size + " bytes from " + compressed);
@@ -147,25 +168,55 @@ final class PytorchZip {
         return next;
     }
 
-    /// An entry's bytes: a slice of the file where they are stored as they are, else unpacked into `owner`'s memory.
+    /// Whether an entry lies in the file as it is.
+    boolean stored(String name) {
+        Entry entry = entries.get(name);
+        return entry != null && entry.method == 0;
+    }
+
+    /// An entry's bytes, unpacked into `owner`'s memory where they are not stored as they are.
     @Nullable
     MemorySegment open(String name, Arena owner) throws ModelFormatException {
         Entry entry = entries.get(name);
         if (entry == null) {
             return null;
         }
-        if (entry.header < 0 || entry.header > file.byteSize() - 30 || file.get(INT, entry.header) != LOCAL) {
+        if (entry.method == 0) {
+            return file.read(begin(name, entry), entry.size, owner);
+        }
+        try (Arena local = Arena.ofConfined()) {
+            return inflate(name, file.read(begin(name, entry), entry.compressed, local), entry.size, owner);
+        }
+    }
+
+    /// Some bytes of an entry that is stored as it is.
+    ///
+    /// @param from  and `length`: within the entry
+    MemorySegment open(String name, long from, long length, Arena owner) throws ModelFormatException {
+        Entry entry = entries.get(name);
+        if (entry == null || entry.method != 0 || from < 0 || length < 0 || from > entry.size - length) {
+            throw broken("entry " + name + " has no " + length + " bytes from " + from);
+        }
+        return file.read(begin(name, entry) + from, length, owner);
+    }
+
+    /// Where an entry's bytes begin in the file.
+    private long begin(String name, Entry entry) throws ModelFormatException {
+        if (entry.header < 0 || entry.header > file.size() - 30) {
             throw broken("entry " + name + " is not where the directory says");
         }
-        long data = entry.header
-                + 30
-                + (file.get(SHORT, entry.header + 26) & 0xffff)
-                + (file.get(SHORT, entry.header + 28) & 0xffff);
-        if (data > file.byteSize() - entry.compressed) {
+        long data;
+        try (Arena local = Arena.ofConfined()) {
+            MemorySegment header = file.read(entry.header, 30, local);
+            if (header.get(INT, 0) != LOCAL) {
+                throw broken("entry " + name + " is not where the directory says");
+            }
+            data = entry.header + 30 + (header.get(SHORT, 26) & 0xffff) + (header.get(SHORT, 28) & 0xffff);
+        }
+        if (data > file.size() - entry.compressed) {
             throw broken("entry " + name + " reaches beyond the end of the file");
         }
-        MemorySegment bytes = file.asSlice(data, entry.compressed);
-        return entry.method == 0 ? bytes : inflate(name, bytes, entry.size, owner);
+        return data;
     }
 
     private MemorySegment inflate(String name, MemorySegment packed, long size, Arena owner)

@@ -3,6 +3,7 @@ package io.sjd2.model;
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.io.PytorchFile;
+import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.TensorEntry;
 import java.io.IOException;
 import java.lang.foreign.Arena;
@@ -76,7 +77,7 @@ final class PytorchSource implements TensorSource {
         return List.copyOf(shards);
     }
 
-    /// @param map  false to read files into memory instead of mapping them
+    /// @param map  false to read tensors when they are asked for instead of mapping files
     static PytorchSource open(Path folder, List<Path> paths, boolean map) throws IOException {
         PytorchSource source = new PytorchSource(folder);
         try {
@@ -104,15 +105,16 @@ final class PytorchSource implements TensorSource {
 
     @Override
     public Info info(String name) throws ModelFormatException {
-        return Info.of(tensor(name));
+        SafetensorsFile.Header header = file(name).header(name);
+        return new Info(name, header.dtype(), header.shape(), header.bytes());
     }
 
     @Override
     public TensorEntry read(String name, Arena arena) throws ModelFormatException {
-        return tensor(name);
+        return file(name).read(name, arena);
     }
 
-    private TensorEntry tensor(String name) throws ModelFormatException {
+    private PytorchFile file(String name) throws ModelFormatException {
         PytorchFile file = owners.get(name);
         if (file == null) {
             throw new ModelFormatException(
@@ -120,7 +122,7 @@ final class PytorchSource implements TensorSource {
                     "has no tensor \"" + name + "\" among its " + owners.size(),
                     "the weights do not fit the configuration");
         }
-        return file.tensor(name);
+        return file;
     }
 
     @Override

@@ -137,7 +137,7 @@ final class WeightFiles implements WeightSource, AutoCloseable {
                     "has no tensor \"" + name + "\" among its " + names.size(),
                     "the weights do not fit the configuration");
         }
-        return file.tensor(name);
+        return file.read(name, arena);
     }
 
     @Override

@@ -7,6 +7,7 @@ import java.io.ByteArrayOutputStream;
 import java.io.IOException;
 import java.io.InputStream;
 import java.io.PrintStream;
+import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.nio.ByteBuffer;
 import java.nio.ByteOrder;
@@ -77,6 +78,42 @@ class PytorchFileTest {
                 compared++;
             }
             assertThat(compared).isGreaterThan(8);
+        }
+    }
+
+    /// Without a mapping, no more of a file is in memory than the tensors asked for, and these go with their arena.
+    @ParameterizedTest
+    @ValueSource(strings = {"kinds.pt", "kinds.pt deflated", "legacy.pt"})
+    void tensorsAreReadOneByOneWhereFilesAreNotMapped(String name, @TempDir Path folder) throws IOException {
+        byte[] bytes = resource(name.split(" ")[0]);
+        bytes = name.endsWith("deflated") ? deflated(bytes) : bytes;
+        Path path = Files.write(folder.resolve("weights.pt"), bytes);
+        try (PytorchFile expected = parse(bytes, name);
+                PytorchFile file = PytorchFile.open(path, false)) {
+            assertThat(file.names()).containsExactlyElementsOf(expected.names());
+            for (String key : expected.names()) {
+                TensorEntry want = expected.tensor(key);
+                SafetensorsFile.Header header = file.header(key);
+                assertThat(new TensorEntry(key, header.dtype(), header.shape(), want.data()))
+                        .hasToString(want.toString());
+                assertThat(header.bytes()).isEqualTo(want.data().byteSize());
+                try (Arena arena = Arena.ofConfined()) {
+                    TensorEntry got = file.read(key, arena);
+                    assertThat(got.toString()).isEqualTo(want.toString());
+                    assertThat(got.data().mismatch(want.data())).as(key).isEqualTo(-1);
+                    if (header.bytes() > 0 && !name.endsWith("deflated")) {
+                        assertThat(got.data().scope()).as(key).isEqualTo(arena.scope());
+                    }
+                }
+            }
+            Files.write(path, Arrays.copyOf(bytes, 100));
+            String last = List.copyOf(file.names()).getLast();
+            if (!name.endsWith("deflated")) {
+                assertThatThrownBy(() -> file.tensor(last))
+                        .isInstanceOf(ModelFormatException.class)
+                        .hasMessageContaining("weights.pt")
+                        .hasMessageContaining("shrank");
+            }
         }
     }
 
