@@ -52,6 +52,9 @@ class SyntheticCommandTest {
         // Two codes by four, a row end behind each row, and the picture's end.
         assertThat(json.get("tokens").int32()).isEqualTo(11);
         assertThat(json.get("ms_per_pass").number()).isPositive();
+        // The adapter of fine-tuned models is made up as well, so that their decoder is the default.
+        assertThat(json.get("decoder").string()).isEqualTo("sjd2-mc");
+        assertThat(json.get("levels").int32()).isPositive();
         assertThat(out).isNotEmptyFile();
     }
 

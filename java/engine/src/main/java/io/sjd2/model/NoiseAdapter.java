@@ -2,9 +2,11 @@ package io.sjd2.model;
 
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.io.RandomTensors;
 import io.sjd2.io.SafetensorsFile;
 import io.sjd2.io.TensorEntry;
 import java.io.IOException;
+import java.lang.foreign.Arena;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
@@ -26,6 +28,12 @@ public final class NoiseAdapter {
     public static final String SETTINGS_FILE = "sjd2.json";
     /// Tensors of the adapter.
     public static final String TENSORS_FILE = "sjd2.safetensors";
+
+    private static final String MEAN = "sjd2.embedding_mean";
+    private static final String STD = "sjd2.embedding_std";
+    private static final String FIRST_BIAS = "sjd2.time_embed.fc1.bias";
+    /// Of the hidden layer of a made-up adapter.
+    private static final int RANDOM_WIDTH = 256;
 
     private static final double MOST_LAMBDA = 1e9;
     private static final int MOST_LEVELS = 1024;
@@ -51,7 +59,15 @@ public final class NoiseAdapter {
 
     private static final int NO_RESTART = -1;
 
-    private NoiseAdapter(int hiddenSize, Json settings, SafetensorsFile tensors) throws ModelFormatException {
+    /// Where an adapter's numbers come from.
+    private interface Numbers {
+        float[] read(String name, long... shape) throws ModelFormatException;
+    }
+
+    /// @param width  of the hidden layer of the network
+    /// @param source of the numbers, for messages
+    private NoiseAdapter(int hiddenSize, int width, Json settings, Numbers numbers, String source)
+            throws ModelFormatException {
         this.hiddenSize = hiddenSize;
         this.sinusoidDim = settings.int32("sinusoid_dim", 64);
         this.timestepScale = settings.number("timestep_scale", 100);
@@ -78,19 +94,17 @@ public final class NoiseAdapter {
         if (settings.has("restart") && restart < 0) {
             throw settings.get("restart").unexpected("0 (never), or the failed passes to wait for");
         }
-        this.mean = read(tensors, "sjd2.embedding_mean", hiddenSize);
-        this.std = read(tensors, "sjd2.embedding_std", hiddenSize);
+        this.mean = numbers.read(MEAN, hiddenSize);
+        this.std = numbers.read(STD, hiddenSize);
         for (float s : std) {
             if (!(s > 0)) {
-                throw new ModelFormatException(
-                        tensors.source(), "sjd2.embedding_std holds " + s, "standard deviations must be positive");
+                throw new ModelFormatException(source, STD + " holds " + s, "standard deviations must be positive");
             }
         }
-        this.firstBias = tensors.tensor("sjd2.time_embed.fc1.bias").toFloats();
-        int width = firstBias.length;
-        this.firstWeight = read(tensors, "sjd2.time_embed.fc1.weight", width, sinusoidDim);
-        this.secondWeight = read(tensors, "sjd2.time_embed.fc2.weight", hiddenSize, width);
-        this.secondBias = read(tensors, "sjd2.time_embed.fc2.bias", hiddenSize);
+        this.firstWeight = numbers.read("sjd2.time_embed.fc1.weight", width, sinusoidDim);
+        this.firstBias = numbers.read(FIRST_BIAS, width);
+        this.secondWeight = numbers.read("sjd2.time_embed.fc2.weight", hiddenSize, width);
+        this.secondBias = numbers.read("sjd2.time_embed.fc2.bias", hiddenSize);
     }
 
     private static NavigableMap<Integer, Integer> levelsFromWindow(Json settings) throws ModelFormatException {
@@ -119,8 +133,29 @@ public final class NoiseAdapter {
             return Optional.empty();
         }
         try (SafetensorsFile file = SafetensorsFile.open(tensors)) {
-            return Optional.of(new NoiseAdapter(hiddenSize, Json.read(settings), file));
+            int width = (int) file.tensor(FIRST_BIAS).elementCount();
+            return Optional.of(new NoiseAdapter(
+                    hiddenSize, width, Json.read(settings), (name, shape) -> read(file, name, shape), file.source()));
         }
+    }
+
+    /// An adapter for a made-up model: passes take what they would take, levels mean nothing.
+    static NoiseAdapter random(int hiddenSize, RandomTensors random, String source) throws ModelFormatException {
+        return new NoiseAdapter(
+                hiddenSize,
+                RANDOM_WIDTH,
+                Json.parse("{}", source),
+                (name, shape) -> {
+                    try (Arena arena = Arena.ofShared()) {
+                        boolean ones = name.equals(STD);
+                        boolean matrix = shape.length > 1;
+                        return (ones
+                                        ? random.ones(name, arena, shape)
+                                        : matrix ? random.matrix(name, arena, shape) : random.zeros(name, arena, shape))
+                                .toFloats();
+                    }
+                },
+                source);
     }
 
     private static float[] read(SafetensorsFile file, String name, long... shape) throws ModelFormatException {
@@ -146,9 +181,9 @@ public final class NoiseAdapter {
     /// Levels to use in a window when nothing else is asked for: those of the widest window in `levels_from_window`
     /// that is not wider, or {@link #defaultLevels} where all are.
     ///
-    /// A slot takes some window / (tokens per pass) passes to reach the front. With few levels it is clean for most of
-    /// them, and in a wide window a wrong token far from the front misleads all that is drafted behind it; with many
-    /// it stays noisy until the front is near (`docs/decoding.md`, "Levels and the window").
+    /// A slot takes some window / (tokens per pass) passes to reach the front. With few levels it is clean for most
+    /// of them, and in a wide window a wrong token far from the front misleads all that is drafted behind it; with
+    /// many it stays noisy until the front is near (`docs/decoding.md`, "Levels and the window").
     public int defaultLevels(int window) {
         Map.Entry<Integer, Integer> entry = levelsFromWindow.floorEntry(window);
         return entry == null ? defaultLevels : entry.getValue();

@@ -32,6 +32,7 @@ final class SyntheticWeights implements TensorSource {
 
     private final String source;
     private final RandomTensors random;
+    private final int hiddenSize;
     private final Map<String, Tensor> tensors = new LinkedHashMap<>();
 
     /// @param source  for messages
@@ -41,6 +42,7 @@ final class SyntheticWeights implements TensorSource {
         TransformerConfig c = description.transformer();
         WeightNames n = description.names().getFirst();
         int d = c.hiddenSize();
+        this.hiddenSize = d;
         add(n.embedding(), Kind.TABLE, c.vocabSize(), d);
         for (int layer = 0; layer < c.layers(); layer++) {
             addLayer(c, n, layer);
@@ -125,6 +127,11 @@ final class SyntheticWeights implements TensorSource {
 
     private void add(String name, Kind kind, long... shape) {
         tensors.putIfAbsent(name, new Tensor(kind, shape));
+    }
+
+    /// What fine-tuning would have added, so that every decoder can be run.
+    NoiseAdapter noiseAdapter() throws ModelFormatException {
+        return NoiseAdapter.random(hiddenSize, random, source);
     }
 
     /// Names of all tensors.

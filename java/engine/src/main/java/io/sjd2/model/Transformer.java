@@ -103,6 +103,9 @@ public final class Transformer implements AutoCloseable {
     public static @Nullable NoiseAdapter noiseAdapter(ModelFiles files) throws IOException {
         Path folder = files.folder();
         int hidden = files.description().transformer().hiddenSize();
+        if (files.tensors() instanceof SyntheticWeights made) {
+            return made.noiseAdapter();
+        }
         return folder == null ? null : NoiseAdapter.find(folder, hidden).orElse(null);
     }
 
