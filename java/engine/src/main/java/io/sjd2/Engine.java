@@ -93,10 +93,10 @@ public final class Engine implements AutoCloseable {
         ImageCodec pictures = null;
         Transformer model = null;
         try {
-            DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
-            // Before the model, which takes longer to load.
-            pictures = pictures(folder, description, backend, dtype, options.mapping());
             try (ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
+                DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
+                // Before the model, which takes longer to load.
+                pictures = pictures(folder, description, backend, dtype, options.mapping());
                 model = Transformer.load(backend, files, dtype, Transformer.Heads.CODES, options.listener());
             }
             return new Engine(folder, backend, model, frame, pictures);
@@ -146,9 +146,9 @@ public final class Engine implements AutoCloseable {
         if (window < 1 || window > most) {
             throw new IllegalArgumentException("window is " + window + ", expected 1 to " + most);
         }
-        DType dtype = options.dtype() != null ? options.dtype() : DType.BF16;
         try (Backend backend = Backends.open(options.backend(), options.threads());
                 ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
+            DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
             Transformer.Size size = Transformer.measure(backend, files, dtype);
             NoiseAdapter adapter = Transformer.noiseAdapter(files);
             ModelInfo info = describe(folder, description, backend, dtype, size, adapter);

@@ -7,7 +7,8 @@ import org.jspecify.annotations.Nullable;
 /// How to open a model.
 ///
 /// @param backend   `auto`, `cpu` or `reference`; a named backend is never replaced by another
-/// @param dtype     what weights are stored and multiplied as, f32 or bf16; null takes what suits the backend
+/// @param dtype     what weights are stored and multiplied as, f32 or bf16; null takes f32 where they
+///                  are stored as F32, else bf16
 /// @param threads   worker threads; 0 takes every core
 /// @param mapping   whether files of weights are mapped; false reads them, for files that others may truncate
 /// @param listener  told while weights load
@@ -19,7 +20,7 @@ public record EngineOptions(
         }
     }
 
-    /// Best backend, its own dtype, all cores.
+    /// Best backend, the weights' own dtype, all cores.
     public static EngineOptions defaults() {
         return new EngineOptions("auto", null, 0, true, LoadListener.NONE);
     }

@@ -58,7 +58,9 @@ final class ModelOptions {
             names = "--dtype",
             paramLabel = "TYPE",
             completionCandidates = DTypes.class,
-            description = "Hold and multiply weights as ${COMPLETION-CANDIDATES}. Default: what suits the backend.")
+            description =
+                    "Hold and multiply weights as ${COMPLETION-CANDIDATES}. Default: f32 where the files hold F32, else"
+                            + " bf16, which takes half the memory.")
     private @Nullable String dtype;
 
     @Option(

@@ -1,0 +1,270 @@
+package io.sjd2.cli;
+
+import static org.assertj.core.api.Assertions.assertThat;
+
+import io.sjd2.io.Json;
+import io.sjd2.io.PngReader;
+import io.sjd2.io.SafetensorsFile;
+import io.sjd2.io.SafetensorsWriter;
+import io.sjd2.io.TensorEntry;
+import io.sjd2.tensor.RgbImage;
+import java.io.IOException;
+import java.nio.file.Files;
+import java.nio.file.Path;
+import java.util.ArrayList;
+import java.util.Arrays;
+import java.util.List;
+import java.util.stream.Stream;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
+import org.junit.jupiter.params.ParameterizedTest;
+import org.junit.jupiter.params.provider.MethodSource;
+import org.junit.jupiter.params.provider.ValueSource;
+
+/// `generate` on folders as they are published, with no options but those that say what picture is wanted, as somebody
+/// would who compares with another implementation: its tokens and its picture.
+class PublishedFoldersTest {
+    private static final double MOST_BYTES_OFF = 0.005;
+    private static final Path GOLDEN =
+            Path.of(System.getProperty("sjd2.home", "."), "java/engine/src/test/resources/golden");
+
+    @TempDir
+    Path folder;
+
+    private Path model() {
+        return folder.resolve("model");
+    }
+
+    private static Path lm(String name) {
+        return GOLDEN.resolve("lm").resolve(name);
+    }
+
+    private static void copy(Path from, Path to) throws IOException {
+        Files.createDirectories(to);
+        try (Stream<Path> files = Files.list(from)) {
+            for (Path file : files.filter(Files::isRegularFile).toList()) {
+                Files.copy(file, to.resolve(file.getFileName()));
+            }
+        }
+    }
+
+    /// The parts of a model where its authors put them.
+    private void publish(String name) throws IOException {
+        copy(lm(name), model());
+        switch (name) {
+            case "chameleon" -> copy(GOLDEN.resolve("vq/chameleon/vqgan"), model().resolve("vqgan"));
+            case "chameleon_swin" -> {
+                // Its tokenisers are those of the other model.
+                copy(GOLDEN.resolve("vq/chameleon/vqgan"), model().resolve("vqgan"));
+                Files.copy(lm("chameleon").resolve("tokenizer.json"), model().resolve("tokenizer.json"));
+            }
+            case "llamagen_t2i" -> copy(GOLDEN.resolve("vq/llamagen_t2i/vq"), model().resolve("vq"));
+            case "llamagen_c2i" -> cutTokeniser(96);
+            default -> {}
+        }
+    }
+
+    /// The first codes of the other LlamaGen's image tokeniser.
+    private void cutTokeniser(int codes) throws IOException {
+        Path from = GOLDEN.resolve("vq/llamagen_t2i/vq");
+        Path to = Files.createDirectories(model().resolve("vq"));
+        String config = Files.readString(from.resolve("config.json"));
+        Files.writeString(to.resolve("config.json"), config.replace("128,", codes + ","));
+        SafetensorsWriter writer = new SafetensorsWriter();
+        try (SafetensorsFile weights = SafetensorsFile.open(from.resolve("model.safetensors"))) {
+            for (String name : weights.names()) {
+                TensorEntry entry = weights.tensor(name);
+                if (name.equals("quantize.embedding.weight")) {
+                    long width = entry.shape()[1];
+                    writer.add(
+                            name, "F32", new long[] {codes, width}, entry.data().asSlice(0, codes * width * 4));
+                } else {
+                    writer.add(name, entry.dtype(), entry.shape(), entry.data());
+                }
+            }
+            writer.write(to.resolve("model.safetensors"));
+        }
+    }
+
+    private static Json golden(String name) throws IOException {
+        for (Json each :
+                Json.read(lm(name).resolve("golden/golden.json")).get("cases").items()) {
+            if (each.get("name").string().equals("e2e")) {
+                return each;
+            }
+        }
+        throw new AssertionError(name + " has no whole picture");
+    }
+
+    private static SafetensorsFile goldens(String name) throws IOException {
+        return SafetensorsFile.open(
+                lm(name).resolve("golden/" + (name.startsWith("llamagen") ? "lm" : "gen") + ".safetensors"));
+    }
+
+    private Path tokens() {
+        return folder.resolve("tokens.json");
+    }
+
+    private Path picture() {
+        return folder.resolve("picture.png");
+    }
+
+    /// @param pixels of a code's side
+    private List<String> arguments(String name, int pixels, SafetensorsFile goldens) throws IOException {
+        Json e2e = golden(name);
+        List<Json> grid = e2e.get("grid").items();
+        List<String> args = new ArrayList<>(List.of("generate", "--model", model().toString()));
+        if (e2e.has("prompt")) {
+            args.addAll(List.of("--raw-prompt", e2e.get("prompt").string()));
+        }
+        if (e2e.has("negative_prompt")) {
+            args.addAll(List.of("--negative", e2e.get("negative_prompt").string()));
+        }
+        if (goldens.has("cond.caption")) {
+            Path features = folder.resolve("caption.safetensors");
+            TensorEntry caption = goldens.tensor("cond.caption");
+            TensorEntry mask = goldens.tensor("cond.mask");
+            new SafetensorsWriter()
+                    .add("caption", caption.dtype(), caption.shape(), caption.data())
+                    .add("mask", mask.dtype(), mask.shape(), mask.data())
+                    .write(features);
+            args.addAll(List.of("--caption-features", features.toString()));
+        } else if (goldens.has("cond.labels")) {
+            args.addAll(List.of(
+                    "--class", Integer.toString(goldens.tensor("cond.labels").toInts()[0])));
+        }
+        args.addAll(List.of(
+                "--top-k",
+                "1",
+                "--cfg",
+                Double.toString(e2e.get("guidance_scale").number()),
+                "--size",
+                grid.get(1).int32() * pixels + "x" + grid.get(0).int32() * pixels,
+                "--tokens-out",
+                tokens().toString(),
+                "--out",
+                picture().toString()));
+        return args;
+    }
+
+    private static Session run(List<String> args, String... more) {
+        List<String> all = new ArrayList<>(args);
+        all.addAll(List.of(more));
+        Session session = Session.run(all.toArray(String[]::new));
+        assertThat(session.code()).as(session.err()).isZero();
+        return session;
+    }
+
+    private void assertTokens(SafetensorsFile goldens) throws IOException {
+        Json made = Json.read(tokens());
+        List<Integer> codes = made.get("codes").items().stream()
+                .flatMap(row -> ints(row).stream())
+                .toList();
+        if (goldens.has("e2e.tokens")) {
+            assertThat(ints(made.get("tokens"))).isEqualTo(list(goldens.tensor("e2e.tokens")));
+        }
+        if (goldens.has("e2e.codes")) {
+            assertThat(codes).isEqualTo(list(goldens.tensor("e2e.codes")));
+        }
+    }
+
+    private static List<Integer> ints(Json array) {
+        List<Integer> out = new ArrayList<>();
+        try {
+            for (Json item : array.items()) {
+                out.add(item.int32());
+            }
+        } catch (IOException e) {
+            throw new AssertionError(e);
+        }
+        return out;
+    }
+
+    private static List<Integer> list(TensorEntry tensor) {
+        return Arrays.stream(tensor.toInts()).boxed().toList();
+    }
+
+    static Stream<String> families() {
+        return Stream.of("chameleon", "chameleon_swin", "emu3", "janus", "llamagen_t2i", "llamagen_c2i");
+    }
+
+    /// Pixels of a code's side.
+    private static int pixels(String name, SafetensorsFile goldens) throws IOException {
+        if (!goldens.has("e2e.image")) {
+            return 2; // as of the tokenisers that they borrow
+        }
+        return (int) goldens.tensor("e2e.image").shape()[3]
+                / golden(name).get("grid").items().get(1).int32();
+    }
+
+    @ParameterizedTest
+    @MethodSource("families")
+    void tokensAndPictureAreTheReferences(String name) throws IOException {
+        publish(name);
+        try (SafetensorsFile goldens = goldens(name)) {
+            List<String> args = arguments(name, pixels(name, goldens), goldens);
+            run(args, "--decoder", "ar");
+            assertTokens(goldens);
+            if (goldens.has("e2e.image")) {
+                assertPicture(goldens.tensor("e2e.image").toFloats(), name.startsWith("llamagen"));
+            }
+            for (String[] more : new String[][] {
+                {"--decoder", "sjd-mc", "--window", "16"},
+                {"--decoder", "jacobi", "--window", "5", "--no-mmap"},
+                {"--decoder", "ar", "--backend", "reference"}
+            }) {
+                run(args, more);
+                assertTokens(goldens);
+            }
+        }
+    }
+
+    private void assertPicture(float[] planes, boolean nearest) throws IOException {
+        RgbImage image = PngReader.read(picture());
+        int n = image.width() * image.height();
+        assertThat(planes).hasSize(3 * n);
+        int off = 0;
+        for (int p = 0; p < n; p++) {
+            for (int c = 0; c < 3; c++) {
+                float unit = (Math.clamp(planes[c * n + p], -1f, 1f) + 1) / 2;
+                int expected = (int) Math.min(255, unit * 255 + (nearest ? 0.5f : 0));
+                int difference = Math.abs(expected - (image.rgb()[3 * p + c] & 0xff));
+                assertThat(difference).as("pixel %d, channel %d", p, c).isLessThanOrEqualTo(1);
+                off += difference;
+            }
+        }
+        assertThat(off).as("bytes that differ").isLessThanOrEqualTo((int) (3 * n * MOST_BYTES_OFF));
+    }
+
+    /// Janus-Pro as it was first published: one file of PyTorch's under the original names, mapped or read.
+    @ParameterizedTest
+    @ValueSource(strings = {"", "--no-mmap"})
+    void originalFilesGiveTheSame(String option) throws IOException {
+        copy(GOLDEN.resolve("pytorch/janus_original"), model());
+        Path tokenizer = model().resolve("tokenizer.json");
+        if (!Files.exists(tokenizer)) {
+            Files.copy(lm("janus").resolve("tokenizer.json"), tokenizer);
+        }
+        try (SafetensorsFile goldens = goldens("janus")) {
+            List<String> args = arguments("janus", pixels("janus", goldens), goldens);
+            run(args, option.isEmpty() ? new String[] {"--decoder", "ar"} : new String[] {"--decoder", "ar", option});
+            assertTokens(goldens);
+            assertPicture(goldens.tensor("e2e.image").toFloats(), false);
+        }
+    }
+
+    /// What the files hold decides, so that a checkpoint's own numbers are what is computed with.
+    @Test
+    void weightsAreHeldAsTheyAreStored() throws IOException {
+        publish("janus");
+        Json f32 = Json.parse(
+                run(List.of("inspect", "--model", model().toString(), "--json")).out(), "f32");
+        assertThat(f32.get("dtype").string()).isEqualTo("f32");
+        copy(lm("chameleon_bf16"), folder.resolve("bf16"));
+        Json bf16 = Json.parse(
+                run(List.of("inspect", "--model", folder.resolve("bf16").toString(), "--json"))
+                        .out(),
+                "bf16");
+        assertThat(bf16.get("dtype").string()).isEqualTo("bf16");
+    }
+}
