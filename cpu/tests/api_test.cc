@@ -44,6 +44,24 @@ void check_streams() {
   }
 }
 
+// Memory is zero, begins where vectors like it, and can be written to its last byte.
+void check_host_memory() {
+  void* memory = nullptr;
+  for (const int64_t bytes : {int64_t{1}, int64_t{4096}, (int64_t{1} << 21) - 1, int64_t{1} << 21, (int64_t{5} << 20) + 3}) {
+    ok(sjd2_host_allocate(&memory, bytes), "host_allocate");
+    auto* chars = static_cast<char*>(memory);
+    expect(reinterpret_cast<uintptr_t>(memory) % 64 == 0, "%lld bytes at %p", static_cast<long long>(bytes), memory);
+    expect(chars[0] == 0 && chars[bytes / 2] == 0 && chars[bytes - 1] == 0, "fresh memory is zero");
+    chars[0] = chars[bytes - 1] = 1;
+    ok(sjd2_host_free(memory, bytes), "host_free");
+  }
+  expect_failure(sjd2_host_allocate(nullptr, 1), SJD2_BAD_ARGUMENT, "out", "host_allocate without out");
+  expect_failure(sjd2_host_allocate(&memory, 0), SJD2_BAD_ARGUMENT, "bytes", "host_allocate of nothing");
+  expect_failure(sjd2_host_allocate(&memory, int64_t{1} << 60), SJD2_OUT_OF_MEMORY, "MiB", "host_allocate of 2^60");
+  expect(memory == nullptr, "a failed host_allocate leaves NULL");
+  expect(sjd2_host_free(nullptr, 1) == SJD2_OK, "free NULL");
+}
+
 // Streams of different threads do not meet; results do not depend on how many run.
 void check_threads() {
   constexpr int64_t kRows = 64, kWidth = 1024;
@@ -187,6 +205,7 @@ void check_arguments(sjd2_stream s) {
 int main() {
   check_selection();
   check_streams();
+  check_host_memory();
   check_threads();
   check_peaks();
   on_every_set(check_arguments);

@@ -21,6 +21,13 @@ int32_t sjd2_isa_available(char* buffer, int64_t n);
 // the machine lacks the set.
 int32_t sjd2_select_isa(const char* name);
 
+// host_allocate: zeroed memory for large tensors, on large pages where the system has them, with every page there
+// already: its caller waits once, not at the first touch of each. SJD2_OUT_OF_MEMORY if it cannot be had.
+int32_t sjd2_host_allocate(void** out, int64_t bytes);
+
+// host_free: gives back what host_allocate handed out for so many bytes; NULL is none.
+int32_t sjd2_host_free(void* memory, int64_t bytes);
+
 // The compiler that built the library, and its version.
 const char* sjd2_compiler(void);
 

@@ -4,28 +4,86 @@ import io.sjd2.kernel.Backend;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// Pictures' memory, used again by layer after layer and picture after picture: fresh memory costs the kernel a fault
-/// per
-/// page, which at 768 x 768 pixels is a good part of a decode.
+/// Pictures' memory, used again by layer after layer and picture after picture: at 768 x 768 pixels, getting memory
+/// from
+/// the system is a good part of a decode.
+///
+/// What a picture takes is found out beforehand by a run over a {@link #plan}, so that nothing grows on the way.
 final class VqBuffers implements AutoCloseable {
-    /// @param owner of `memory` alone
-    private record Buffer(Arena owner, Tensor memory) {}
+    private static final long CELL = Float.BYTES;
 
-    private final Backend backend;
+    /// @param owner of `memory` alone; null in a plan, whose memory is an address that nothing lies at
+    private record Buffer(@Nullable Arena owner, Tensor memory) {
+        long elements() {
+            return memory.elements();
+        }
+
+        void close() {
+            if (owner != null) {
+                owner.close();
+            }
+        }
+    }
+
+    /// Null in a plan.
+    private final @Nullable Backend backend;
+
     private final List<Buffer> free = new ArrayList<>();
     private final List<Buffer> taken = new ArrayList<>();
+    private long nextAddress = CELL;
 
     VqBuffers(Backend backend) {
         this.backend = backend;
     }
 
+    /// A plan without memory.
+    VqBuffers() {
+        this.backend = null;
+    }
+
+    /// Buffers of the same sizes without memory: a pass over them takes and gives as a real one would.
+    VqBuffers plan() {
+        VqBuffers plan = new VqBuffers();
+        for (Buffer buffer : free) {
+            plan.free.add(plan.allocate(buffer.elements()));
+        }
+        return plan;
+    }
+
+    /// Makes these buffers the ones of a plan, of those that are free.
+    void reserve(VqBuffers plan) {
+        List<Buffer> kept = new ArrayList<>();
+        List<Long> missing = new ArrayList<>();
+        for (Buffer wanted : plan.free) {
+            Buffer match = free.stream()
+                    .filter(buffer -> buffer.elements() == wanted.elements())
+                    .findFirst()
+                    .orElse(null);
+            if (match == null) {
+                missing.add(wanted.elements());
+            } else {
+                free.remove(match);
+                kept.add(match);
+            }
+        }
+        if (backend != null && !free.isEmpty()) {
+            backend.synchronize();
+        }
+        free.forEach(Buffer::close);
+        free.clear();
+        free.addAll(kept);
+        for (long elements : missing) {
+            free.add(allocate(elements));
+        }
+    }
+
     /// An f32 tensor with anything in it: of the smallest free memory that it fits in, else of new memory, in place of
-    /// the
-    /// largest free one.
+    /// the largest free one.
     Tensor take(long... shape) {
         long elements = 1;
         for (long extent : shape) {
@@ -34,19 +92,20 @@ final class VqBuffers implements AutoCloseable {
         Buffer best = null;
         Buffer largest = null;
         for (Buffer buffer : free) {
-            if (buffer.memory.elements() >= elements
-                    && (best == null || buffer.memory.elements() < best.memory.elements())) {
+            if (buffer.elements() >= elements && (best == null || buffer.elements() < best.elements())) {
                 best = buffer;
             }
-            if (largest == null || buffer.memory.elements() > largest.memory.elements()) {
+            if (largest == null || buffer.elements() > largest.elements()) {
                 largest = buffer;
             }
         }
         if (best == null) {
             if (largest != null) {
-                backend.synchronize();
+                if (backend != null) {
+                    backend.synchronize();
+                }
                 free.remove(largest);
-                largest.owner.close();
+                largest.close();
             }
             best = allocate(elements);
         } else {
@@ -57,6 +116,11 @@ final class VqBuffers implements AutoCloseable {
     }
 
     private Buffer allocate(long elements) {
+        if (backend == null) {
+            MemorySegment nowhere = MemorySegment.ofAddress(nextAddress).reinterpret(elements * CELL);
+            nextAddress += (elements + 1) * CELL;
+            return new Buffer(null, Tensor.of(nowhere, DType.F32, elements));
+        }
         Arena owner = Arena.ofShared();
         try {
             return new Buffer(owner, backend.allocate(owner, DType.F32, elements));
@@ -89,20 +153,20 @@ final class VqBuffers implements AutoCloseable {
 
     /// Bytes held, free or not.
     long bytes() {
-        long bytes = 0;
+        long elements = 0;
         for (Buffer buffer : free) {
-            bytes += buffer.memory.bytes();
+            elements += buffer.elements();
         }
         for (Buffer buffer : taken) {
-            bytes += buffer.memory.bytes();
+            elements += buffer.elements();
         }
-        return bytes;
+        return elements * CELL;
     }
 
     @Override
     public void close() {
         giveAll();
-        free.forEach(buffer -> buffer.owner.close());
+        free.forEach(Buffer::close);
         free.clear();
     }
 }

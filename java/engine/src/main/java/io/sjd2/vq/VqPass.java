@@ -21,7 +21,7 @@ import org.jspecify.annotations.Nullable;
 final class VqPass {
     /// A picture between two layers.
     ///
-    /// @param data    `[n, frames, height, width, channels]` f32; null while counting
+    /// @param data    `[n, frames, height, width, channels]` f32; not to be touched while counting
     /// @param moments `[n, 2, channels]` f32: mean and variance of each channel; null where nobody asked
     record Picture(
             int n,
@@ -64,8 +64,10 @@ final class VqPass {
     }
 
     /// A pass that counts.
-    static VqPass counting() {
-        return new VqPass(null, null, null, DType.F32, VqListener.NONE, 0, null);
+    ///
+    /// @param plan sees what memory would be taken and given
+    static VqPass counting(VqBuffers plan) {
+        return new VqPass(null, plan, null, DType.F32, VqListener.NONE, 0, null);
     }
 
     /// @param arena  owns statistics; ends with the pass

@@ -11,6 +11,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.List;
 import java.util.function.BiConsumer;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /// The convolutional image tokenisers of Chameleon, Emu3, Janus and LlamaGen, for pictures of any size.
@@ -132,9 +133,35 @@ public final class VqTokenizer implements ImageCodec {
 
     /// FLOP of decoding a grid of codes.
     public long decodeFlop(int gridHeight, int gridWidth) {
-        VqPass counting = VqPass.counting();
-        decoder.run(counting, counting.take(1, 1, gridHeight, gridWidth, config.codeWidth()), 1);
+        return counted(new VqBuffers(), decoding(gridHeight, gridWidth, 1));
+    }
+
+    private Consumer<VqPass> decoding(int gridHeight, int gridWidth, int frames) {
+        return pass -> decoder.run(pass, pass.take(1, 1, gridHeight, gridWidth, config.codeWidth()), frames);
+    }
+
+    /// FLOP of a run, by one that only takes and gives memory.
+    private static long counted(VqBuffers plan, Consumer<VqPass> run) {
+        VqPass counting = VqPass.counting(plan);
+        run.accept(counting);
+        plan.giveAll();
         return counting.done();
+    }
+
+    /// Gets all memory that a run takes, in the sizes that it will ask for.
+    ///
+    /// @return its FLOP
+    private long reserve(Consumer<VqPass> run) {
+        VqBuffers plan = buffers.plan();
+        long flop;
+        long before;
+        do {
+            before = plan.bytes();
+            flop = counted(plan, run);
+            // What had to grow on the way might do so again where it began larger; each round only adds.
+        } while (plan.bytes() > before);
+        buffers.reserve(plan);
+        return flop;
     }
 
     /// The picture that a grid of codes stands for, as the network gives it: nominally in [-1, 1], not cut off.
@@ -165,7 +192,7 @@ public final class VqTokenizer implements ImageCodec {
                         "decode: code " + i + " is " + codes[i] + ", expected 0 to " + (config.codes() - 1));
             }
         }
-        long total = decodeFlop(gridHeight, gridWidth);
+        long total = reserve(decoding(gridHeight, gridWidth, frames));
         try (Arena call = Arena.ofShared()) {
             VqPass pass = VqPass.over(backend, buffers, call, dtype, listener, total, probe);
             Picture looked = pass.take(1, 1, gridHeight, gridWidth, config.codeWidth());
@@ -226,10 +253,10 @@ public final class VqTokenizer implements ImageCodec {
             throw new IllegalArgumentException(
                     "encode: " + picture.length + " numbers, expected " + channels + " x " + height + " x " + width);
         }
-        VqPass counting = VqPass.counting();
-        encoder.run(counting, counting.take(1, 1, height, width, channels));
+        VqEncoder network = encoder;
+        long total = reserve(pass -> network.run(pass, pass.take(1, 1, height, width, channels)));
         try (Arena call = Arena.ofShared()) {
-            VqPass pass = VqPass.over(backend, buffers, call, dtype, listener, counting.done(), probe);
+            VqPass pass = VqPass.over(backend, buffers, call, dtype, listener, total, probe);
             Picture in = pass.take(1, 1, height, width, channels);
             float[] pixels = new float[picture.length];
             for (int p = 0; p < height * width; p++) {

@@ -19,6 +19,8 @@ import java.util.Arrays;
 /// Several may be open at a time; each owns a thread pool and is used by one thread at a time.
 public final class CpuBackend implements Backend {
     private static final long ALIGNMENT = 64;
+    /// From here on, memory that is there at once is worth pages of its own.
+    private static final long LARGE = 2 << 20;
 
     private final Arena arena;
     private final NativeStream stream;
@@ -87,13 +89,22 @@ public final class CpuBackend implements Backend {
             bytes = Math.multiplyExact(bytes, extent);
         }
         try {
-            return Tensor.of(owner.allocate(bytes, ALIGNMENT), dtype, shape);
+            MemorySegment memory = bytes < LARGE
+                    ? owner.allocate(bytes, ALIGNMENT)
+                    : stream.library().allocateHost(owner, bytes);
+            return Tensor.of(memory, dtype, shape);
         } catch (OutOfMemoryError e) {
-            throw new KernelException(
-                    "allocate on " + name + ": " + dtype.label() + Arrays.toString(shape) + " needs " + (bytes >> 20)
-                            + " MiB, which the system refuses; use a smaller model, batch or window",
-                    e);
+            throw refused(dtype, shape, bytes, e);
+        } catch (KernelException e) {
+            throw e.outOfMemory() ? refused(dtype, shape, bytes, e) : e;
         }
+    }
+
+    private KernelException refused(DType dtype, long[] shape, long bytes, Throwable cause) {
+        return new KernelException(
+                "allocate on " + name + ": " + dtype.label() + Arrays.toString(shape) + " needs " + (bytes >> 20)
+                        + " MiB, which the system refuses; use a smaller model, batch or window",
+                cause);
     }
 
     @Override

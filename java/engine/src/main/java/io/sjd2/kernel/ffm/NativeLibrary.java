@@ -32,6 +32,7 @@ public final class NativeLibrary {
     private static final MethodHandle ISA_AVAILABLE = Downcalls.status("PJ");
     private static final MethodHandle MEASURE_PEAK = Downcalls.status("PPI");
     private static final MethodHandle POINTER = Downcalls.status("P");
+    private static final MethodHandle POINTER_AND_BYTES = Downcalls.status("PJ");
     private static final long LONGEST_TEXT = 4096;
 
     private final SymbolLookup lookup;
@@ -180,6 +181,35 @@ public final class NativeLibrary {
             require(status, "measure_peak");
             return out.get(ValueLayout.JAVA_DOUBLE, 0);
         }
+    }
+
+    /// Zeroed memory of the host with every page there already, for large tensors. Only the CPU library has it.
+    ///
+    /// @param owner  gives it back when it closes
+    /// @throws KernelException if it cannot be had
+    public MemorySegment allocateHost(Arena owner, long bytes) {
+        MemorySegment free = symbol("sjd2_host_free");
+        try (Arena arena = Arena.ofConfined()) {
+            MemorySegment out = arena.allocate(ValueLayout.ADDRESS);
+            int status;
+            try {
+                status = (int) POINTER_AND_BYTES.invokeExact(symbol("sjd2_host_allocate"), out, bytes);
+            } catch (Throwable t) {
+                throw Downcalls.unexpected(t);
+            }
+            require(status, "host_allocate");
+            return out.get(ValueLayout.ADDRESS, 0).reinterpret(bytes, owner, memory -> freeHost(free, memory, bytes));
+        }
+    }
+
+    private void freeHost(MemorySegment function, MemorySegment memory, long bytes) {
+        int status;
+        try {
+            status = (int) POINTER_AND_BYTES.invokeExact(function, memory, bytes);
+        } catch (Throwable t) {
+            throw Downcalls.unexpected(t);
+        }
+        require(status, "host_free");
     }
 
     /// Calls a function that takes the stream alone.
