@@ -34,11 +34,13 @@ import io.sjd2.vq.ImageTokenizers;
 import io.sjd2.vq.VqListener;
 import java.io.IOException;
 import java.lang.foreign.Arena;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
 import java.util.Optional;
+import java.util.regex.Pattern;
 import org.jspecify.annotations.Nullable;
 
 /// Fine-tunes a published checkpoint for the `sjd2` decoders.
@@ -58,6 +60,8 @@ final class FamilyFinetuning {
     private static final String CAPTION_MASK = "mask";
     /// Stands for a prompt where a frame needs one to leave it out.
     private static final String ANY_PROMPT = "a picture";
+    /// Short enough for an int.
+    private static final Pattern CLASS = Pattern.compile("[0-9]{1,9}");
 
     private final Path model;
     private final ModelDescription description;
@@ -164,26 +168,64 @@ final class FamilyFinetuning {
             throw new IllegalArgumentException("nothing to train " + model + " on: name a folder of pictures with"
                     + " captions with --data, or a file of codes with --codes");
         }
-        if (description.condition() != null) {
-            throw new IllegalArgumentException(model + " is conditioned on "
-                    + (description.condition().kind() == ConditionShape.Kind.CLASS ? "classes" : "caption features")
-                    + ", not on text: give codes and conditions in a file with --codes");
-        }
         CaptionedPictures pictures = CaptionedPictures.in(data);
+        List<GenerationRequest> requests = new ArrayList<>();
+        for (int i = 0; i < pictures.size(); i++) {
+            requests.add(request(pictures, i));
+        }
         listener.note("tokenising " + pictures.size() + " pictures");
         Grid grid = description.grid();
         List<Example> examples = new ArrayList<>();
-        try (ImageCodec codec = ImageTokenizers.openCodec(model, backend, DType.F32, true)) {
+        try (ImageCodec codec = ImageTokenizers.openCodec(model, backend, DType.F32, true);
+                Arena arena = Arena.ofShared();
+                ModelFiles files = ModelFiles.of(description, model, true)) {
+            if (codec.codes() != description.codes()) {
+                throw new ModelFormatException(
+                        model.toString(),
+                        "the image tokeniser has " + codec.codes() + " codes, the model " + description.codes(),
+                        "model and image tokeniser belong to different models");
+            }
+            Conditions conditions = Transformer.loadConditions(backend, files, arena);
             ImageTokenizer images = codec.withGrid(grid.height(), grid.width(), VqListener.NONE);
             for (int i = 0; i < pictures.size(); i++) {
                 int width = grid.width() * codec.factor();
                 int height = grid.height() * codec.factor();
                 int[] codes = images.encode(pictures.picture(i, width, height));
-                examples.add(
-                        new Example(new int[0], codes, prompts(GenerationRequest.of(pictures.caption(i)), grid, null)));
+                examples.add(new Example(new int[0], codes, prompts(requests.get(i), grid, conditions)));
             }
         }
         return new Examples(grid, List.copyOf(examples));
+    }
+
+    /// What picture `index` is of: its caption; where the model takes classes the number that stands in the caption's
+    /// place, where it takes features those in a safetensors file of the same name.
+    private GenerationRequest request(CaptionedPictures pictures, int index) throws IOException {
+        String caption = pictures.caption(index);
+        ConditionShape shape = description.condition();
+        if (shape == null) {
+            return GenerationRequest.of(caption);
+        }
+        Condition condition;
+        if (shape.kind() == ConditionShape.Kind.CLASS) {
+            if (!CLASS.matcher(caption).matches() || Integer.parseInt(caption) >= shape.classes()) {
+                throw new ModelFormatException(
+                        pictures.beside(index, ".txt").toString(),
+                        "says \"" + (caption.length() > 40 ? caption.substring(0, 40) + ".." : caption) + "\"",
+                        "this model takes classes: write the number of one, 0 to " + (shape.classes() - 1));
+            }
+            condition = new Condition.Label(Integer.parseInt(caption));
+        } else {
+            Path features = pictures.beside(index, ".safetensors");
+            if (!Files.isRegularFile(features)) {
+                throw new ModelFormatException(
+                        features.toString(),
+                        "does not exist",
+                        "this model takes features of captions, not text: write them there, as --caption-features"
+                                + " takes them");
+            }
+            condition = Condition.Caption.read(features);
+        }
+        return GenerationRequest.of(ANY_PROMPT).withTarget(new GenerationRequest.Target(null, null, null, condition));
     }
 
     private Prompts prompts(GenerationRequest request, Grid grid, @Nullable Conditions conditions) {

@@ -19,7 +19,8 @@ final class TrainingOptions {
             names = "--data",
             paramLabel = "DIR",
             description =
-                    "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt. Default: the"
+                    "Train on a folder of pictures, name.png or name.jpg with what it shows in name.txt (for models of"
+                            + " classes: the class's number; of caption features: those in name.safetensors). Default: the"
                             + " built-in scenes.")
     private @Nullable Path data;
 

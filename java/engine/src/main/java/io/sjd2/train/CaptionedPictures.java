@@ -57,8 +57,7 @@ public final class CaptionedPictures {
     }
 
     private static String caption(Path picture) throws IOException {
-        String name = picture.getFileName().toString();
-        Path file = picture.resolveSibling(name.substring(0, name.lastIndexOf('.')) + CAPTION);
+        Path file = beside(picture, CAPTION);
         if (!Files.isRegularFile(file)) {
             throw new ModelFormatException(
                     picture.toString(), "has no caption", "write it to " + file.getFileName() + " beside it");
@@ -72,6 +71,16 @@ public final class CaptionedPictures {
         } catch (CharacterCodingException e) {
             throw new ModelFormatException(file.toString(), "is not UTF-8 text", "save the caption as UTF-8", e);
         }
+    }
+
+    private static Path beside(Path picture, String ending) {
+        String name = picture.getFileName().toString();
+        return picture.resolveSibling(name.substring(0, name.lastIndexOf('.')) + ending);
+    }
+
+    /// The file of picture `index`'s name with another ending, dot included.
+    public Path beside(int index, String ending) {
+        return beside(files.get(index), ending);
     }
 
     /// How many there are.
