@@ -21,7 +21,7 @@ import java.util.SplittableRandom;
 ///
 /// Sources: the modules `Encoder` of taming-transformers and LlamaGen, `JanusVQVAEEncoder` and `Emu3VQVAEEncoder` of
 /// transformers, by the formulas of the fixtures' README.
-final class EncoderOracle {
+class EncoderOracle {
     /// `[channels][frames][height][width]`.
     record Picture(int channels, int frames, int height, int width, double[] values) {
         Picture(int channels, int frames, int height, int width) {
@@ -47,22 +47,40 @@ final class EncoderOracle {
             List<String> middle,
             List<String> projections,
             boolean normsBeside,
+            int stem,
             int[] channels,
+            int blocks,
             List<Integer> attentionLevels,
             int latent,
             int width,
             int temporalFactor,
-            boolean normalised) {}
+            boolean normalised) {
+        /// The same family at another size.
+        Style sized(int stem, int[] channels, int blocks, List<Integer> attention, int latent, int width, int frames) {
+            return new Style(
+                    level,
+                    block,
+                    middle,
+                    projections,
+                    normsBeside,
+                    stem,
+                    channels,
+                    blocks,
+                    attention,
+                    latent,
+                    width,
+                    frames,
+                    normalised);
+        }
+    }
 
-    static final int BLOCKS = 1;
     private static final int GROUPS = 32;
     private static final double GROUP_EPS = 1e-6;
     private static final double BATCH_EPS = 1e-5;
-    private static final int STEM = 32;
     /// Keeps the few latent channels, activated twice, from ending up beside the same codes.
     private static final double SPREAD_IN_TIME = 1.5;
 
-    private final Style style;
+    final Style style;
     private final SplittableRandom random;
     private final Map<String, double[]> weights = new LinkedHashMap<>();
     private final Map<String, long[]> shapes = new LinkedHashMap<>();
@@ -70,45 +88,41 @@ final class EncoderOracle {
     final Map<String, Picture> shown = new LinkedHashMap<>();
 
     EncoderOracle(String family, long seed) {
+        this(style(family), seed);
+    }
+
+    EncoderOracle(Style style, long seed) {
         this.random = new SplittableRandom(seed);
+        this.style = style;
+    }
+
+    /// A family at its fixture's size.
+    static Style style(String family) {
         List<String> conv = List.of("q", "k", "v", "proj_out");
         List<String> taming = List.of("mid.block_1", "mid.attn_1", "mid.block_2");
-        this.style = switch (family) {
+        int[] rising = {32, 64};
+        int[] falling = {64, 32};
+        List<Integer> none = List.of();
+        List<Integer> last = List.of(1);
+        return switch (family) {
             case "chameleon" ->
-                new Style("down.%d", "block", taming, conv, false, new int[] {32, 64}, List.of(), 16, 16, 1, false);
-            case "janus" ->
-                new Style("down.%d", "block", taming, conv, false, new int[] {32, 64}, List.of(1), 16, 8, 1, true);
-            case "llamagen_t2i" ->
-                new Style(
-                        "conv_blocks.%d",
-                        "res",
-                        List.of("mid.0", "mid.1", "mid.2"),
-                        conv,
-                        false,
-                        new int[] {64, 32},
-                        List.of(1),
-                        16,
-                        8,
-                        1,
-                        true);
-            case "emu3" ->
-                new Style(
-                        "down_block.down.%d",
-                        "block",
-                        List.of("middle_block.block_1", "middle_block.attn_1", "middle_block.block_2"),
-                        List.of("q_proj", "k_proj", "v_proj", "out_proj"),
-                        true,
-                        new int[] {64, 32},
-                        List.of(1),
-                        4,
-                        4,
-                        4,
-                        false);
+                new Style("down.%d", "block", taming, conv, false, 32, rising, 1, none, 16, 16, 1, false);
+            case "janus" -> new Style("down.%d", "block", taming, conv, false, 32, rising, 1, last, 16, 8, 1, true);
+            case "llamagen_t2i" -> {
+                List<String> middle = List.of("mid.0", "mid.1", "mid.2");
+                yield new Style("conv_blocks.%d", "res", middle, conv, false, 32, falling, 1, last, 16, 8, 1, true);
+            }
+            case "emu3" -> {
+                List<String> middle = List.of("middle_block.block_1", "middle_block.attn_1", "middle_block.block_2");
+                List<String> linear = List.of("q_proj", "k_proj", "v_proj", "out_proj");
+                yield new Style(
+                        "down_block.down.%d", "block", middle, linear, true, 32, falling, 1, last, 4, 4, 4, false);
+            }
             default -> throw new AssertionError(family);
         };
     }
 
-    private double[] weight(String name, double mean, double spread, int... shape) {
+    double[] weight(String name, double mean, double spread, int... shape) {
         return weights.computeIfAbsent(name, key -> {
             shapes.put(name, Arrays.stream(shape).asLongStream().toArray());
             double[] values = new double[Arrays.stream(shape).reduce(1, (a, b) -> a * b)];
@@ -122,7 +136,7 @@ final class EncoderOracle {
 
     /// Cross-correlation over a picture that is padded by zeros as `pad` says: before frames, rows and columns, then
     /// behind.
-    private Picture conv(String name, Picture x, int out, int[] kernel, int[] stride, int[] before, int[] behind) {
+    Picture conv(String name, Picture x, int out, int[] kernel, int[] stride, int[] before, int[] behind) {
         double bound = Math.sqrt(3.0 / (x.channels * kernel[0] * kernel[1] * kernel[2]));
         if (timed(name)) {
             bound *= SPREAD_IN_TIME;
@@ -183,24 +197,24 @@ final class EncoderOracle {
         return name.contains("time_") || name.endsWith("quant_conv.conv");
     }
 
-    private Picture conv3(String name, Picture x, int out) {
+    Picture conv3(String name, Picture x, int out) {
         return conv(name, x, out, new int[] {1, 3, 3}, ones(), new int[] {0, 1, 1}, new int[] {0, 1, 1});
     }
 
-    private Picture conv1(String name, Picture x, int out) {
+    Picture conv1(String name, Picture x, int out) {
         return conv(name, x, out, ones(), ones(), new int[3], new int[3]);
     }
 
-    private Picture causal(String name, Picture x, int out, int[] kernel, int[] stride) {
+    Picture causal(String name, Picture x, int out, int[] kernel, int[] stride) {
         int side = kernel[1] / 2;
         return conv(name, x, out, kernel, stride, new int[] {2, side, side}, new int[] {0, side, side});
     }
 
-    private static int[] ones() {
+    static int[] ones() {
         return new int[] {1, 1, 1};
     }
 
-    private static Picture swish(Picture x) {
+    static Picture swish(Picture x) {
         double[] y = x.values.clone();
         for (int i = 0; i < y.length; i++) {
             y[i] /= 1 + Math.exp(-y[i]);
@@ -208,7 +222,7 @@ final class EncoderOracle {
         return new Picture(x.channels, x.frames, x.height, x.width, y);
     }
 
-    private static Picture sum(Picture a, Picture b) {
+    static Picture sum(Picture a, Picture b) {
         double[] y = a.values.clone();
         for (int i = 0; i < y.length; i++) {
             y[i] += b.values[i];
@@ -216,7 +230,7 @@ final class EncoderOracle {
         return new Picture(a.channels, a.frames, a.height, a.width, y);
     }
 
-    private Picture groupNorm(String name, Picture x) {
+    Picture groupNorm(String name, Picture x) {
         double[] w = weight(name + ".weight", 1, 0.3, x.channels);
         double[] bias = weight(name + ".bias", 0, 0.2, x.channels);
         int n = x.channels / GROUPS * x.plane();
@@ -240,7 +254,7 @@ final class EncoderOracle {
         return new Picture(x.channels, x.frames, x.height, x.width, y);
     }
 
-    private Picture batchNorm(String name, Picture x) {
+    Picture batchNorm(String name, Picture x) {
         double[] w = weight(name + ".weight", 1, 0.3, x.channels);
         double[] bias = weight(name + ".bias", 0, 0.2, x.channels);
         double[] mean = weight(name + ".running_mean", 0, 0.3, x.channels);
@@ -253,14 +267,19 @@ final class EncoderOracle {
         return new Picture(x.channels, x.frames, x.height, x.width, y);
     }
 
-    private Picture residual(String name, Picture x, int out) {
-        Picture h = conv3(name + ".conv1", swish(groupNorm(name + ".norm1", x)), out);
-        h = conv3(name + ".conv2", swish(groupNorm(name + ".norm2", h)), out);
+    /// What stands before convolutions; decoders of one family modulate it.
+    Picture norm(String name, Picture x) {
+        return groupNorm(name, x);
+    }
+
+    Picture residual(String name, Picture x, int out) {
+        Picture h = conv3(name + ".conv1", swish(norm(name + ".norm1", x)), out);
+        h = conv3(name + ".conv2", swish(norm(name + ".norm2", h)), out);
         return sum(x.channels == out ? x : conv1(name + ".nin_shortcut", x, out), h);
     }
 
-    private Picture attention(String name, String norm, Picture x) {
-        Picture h = groupNorm(norm, x);
+    Picture attention(String name, String norm, Picture x) {
+        Picture h = norm(norm, x);
         List<String> p = style.projections;
         Picture q = conv1(name + "." + p.get(0), h, x.channels);
         Picture k = conv1(name + "." + p.get(1), h, x.channels);
@@ -286,7 +305,7 @@ final class EncoderOracle {
         return sum(x, conv1(name + "." + p.get(3), seen, x.channels));
     }
 
-    private Picture show(String name, Picture x) {
+    Picture show(String name, Picture x) {
         shown.put(name, x);
         return x;
     }
@@ -297,10 +316,11 @@ final class EncoderOracle {
         for (int i = 0; i < values.length; i++) {
             values[i] = picture[i];
         }
-        Picture x = show("encoder_conv_in", conv3("encoder.conv_in", new Picture(3, 1, height, width, values), STEM));
+        Picture x =
+                show("encoder_conv_in", conv3("encoder.conv_in", new Picture(3, 1, height, width, values), style.stem));
         for (int level = 0; level < style.channels.length; level++) {
             String module = "encoder." + style.level.formatted(level);
-            for (int j = 0; j < BLOCKS; j++) {
+            for (int j = 0; j < style.blocks; j++) {
                 x = residual(module + "." + style.block + "." + j, x, style.channels[level]);
                 if (style.attentionLevels.contains(level)) {
                     String attention = module + ".attn." + j;
@@ -344,7 +364,7 @@ final class EncoderOracle {
             x = swish(causal(
                     "encoder.time_conv." + i + ".conv.conv", x, x.channels, new int[] {4, 3, 3}, new int[] {2, 1, 1}));
         }
-        for (int i = 0; i < BLOCKS; i++) {
+        for (int i = 0; i < style.blocks; i++) {
             String name = "encoder.time_res_stack." + i;
             int[] kernel = {3, 3, 3};
             Picture h = causal(name + ".conv1.conv", swish(batchNorm(name + ".norm1", x)), x.channels, kernel, ones());
@@ -392,12 +412,28 @@ final class EncoderOracle {
         return codes;
     }
 
-    private double[] unit(double[] v) {
+    double[] unit(double[] v) {
         if (!style.normalised) {
             return v;
         }
         double length = Math.sqrt(Arrays.stream(v).map(x -> x * x).sum());
         return Arrays.stream(v).map(x -> x / Math.max(length, 1e-12)).toArray();
+    }
+
+    /// Writes a folder with nothing but the weights that were made here.
+    void write(String config, Path folder) throws IOException {
+        SafetensorsWriter writer = new SafetensorsWriter();
+        weights.forEach((name, values) -> writer.addF32(name, shapes.get(name), floats(values)));
+        writer.write(folder.resolve("model.safetensors"));
+        Files.writeString(folder.resolve("config.json"), config);
+    }
+
+    static float[] floats(double[] values) {
+        float[] floats = new float[values.length];
+        for (int i = 0; i < floats.length; i++) {
+            floats[i] = (float) values[i];
+        }
+        return floats;
     }
 
     /// Writes a folder with a fixture's tensors and the weights that were made here in place of those it has.
@@ -419,12 +455,7 @@ final class EncoderOracle {
                 }
             }
             for (String name : new ArrayList<>(weights.keySet())) {
-                double[] values = weights.get(name);
-                float[] floats = new float[values.length];
-                for (int i = 0; i < floats.length; i++) {
-                    floats[i] = (float) values[i];
-                }
-                writer.addF32(prefix + name, shapes.get(name), floats);
+                writer.addF32(prefix + name, shapes.get(name), floats(weights.get(name)));
             }
             writer.write(folder.resolve("model.safetensors"));
             Files.copy(fixture.resolve("config.json"), folder.resolve("config.json"));
