@@ -11,6 +11,7 @@ import io.sjd2.tensor.RgbImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.nio.file.StandardCopyOption;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.List;
@@ -251,6 +252,85 @@ class PublishedFoldersTest {
             assertTokens(goldens);
             assertPicture(goldens.tensor("e2e.image").toFloats(), false);
         }
+    }
+
+    private void assertRefused(int code, List<String> args, String... words) {
+        List<String> all = new ArrayList<>(List.of(
+                "generate", "--model", model().toString(), "--out", picture().toString()));
+        all.addAll(args);
+        Session session = Session.run(all.toArray(String[]::new));
+        assertThat(session.err()).doesNotContain("\tat ");
+        String said = session.err()
+                .lines()
+                .filter(line -> !line.contains("backend "))
+                .findFirst()
+                .orElse("");
+        assertThat(said).startsWith("sjd2: ").contains(words);
+        assertThat(session.code()).isEqualTo(code);
+        assertThat(picture()).doesNotExist();
+    }
+
+    @Test
+    void whatOneFamilyTakesAnotherRefuses() throws IOException {
+        publish("llamagen_c2i");
+        assertRefused(Errors.USAGE, List.of("--class", "13"), "13", "0 to 11", "12 for none");
+        assertRefused(Errors.USAGE, List.of("--class", "-1"), "-1", "0 to 11");
+        assertRefused(Errors.USAGE, List.of("a dog"), "--class");
+        assertRefused(Errors.USAGE, List.of("--class", "1", "--size", "10x8"), "10x8", "8x8 only");
+        Path features = folder.resolve("features.safetensors");
+        assertRefused(
+                Errors.FAILURE,
+                List.of("--caption-features", features.toString()),
+                features.toString(),
+                "does not exist");
+        new SafetensorsWriter().addF32("other", new long[] {1}, new float[1]).write(features);
+        assertRefused(
+                Errors.FAILURE,
+                List.of("--caption-features", features.toString()),
+                "\"caption\"",
+                "this one has other");
+    }
+
+    @Test
+    void sizesAndDecodersThatDoNotFitAreNamed() throws IOException {
+        publish("chameleon");
+        for (String size : List.of("33x32", "2x2", "4000x4000")) {
+            assertRefused(Errors.USAGE, List.of("a dog", "--size", size), size, "multiples of 4");
+        }
+        assertRefused(Errors.USAGE, List.of("--class", "3"), "class", "takes a prompt");
+        assertRefused(Errors.USAGE, List.of("a dog", "--decoder", "sjd2"), "sjd2", "finetune");
+    }
+
+    @Test
+    void damagedFoldersAreNamedWithWhatIsWrong() throws IOException {
+        publish("chameleon");
+        Path vqgan = model().resolve("vqgan");
+        Files.delete(vqgan.resolve("config.json"));
+        Files.delete(vqgan.resolve("model.safetensors"));
+        List<String> any = List.of("a dog");
+        assertRefused(Errors.FAILURE, any, vqgan.toString(), "no weights", "vqgan.ckpt");
+        byte[] whole = Files.readAllBytes(GOLDEN.resolve("pytorch/vqgan.ckpt"));
+        Path checkpoint = vqgan.resolve("vqgan.ckpt");
+        for (int length : new int[] {0, 100, whole.length / 2, whole.length - 1}) {
+            Files.write(checkpoint, Arrays.copyOf(whole, length));
+            assertRefused(Errors.FAILURE, any, checkpoint.toString());
+            assertRefused(Errors.FAILURE, List.of("a dog", "--no-mmap"), checkpoint.toString());
+        }
+        Files.copy(GOLDEN.resolve("pytorch/calls_a_function.ckpt"), checkpoint, StandardCopyOption.REPLACE_EXISTING);
+        assertRefused(Errors.FAILURE, any, checkpoint.toString(), "builtins.print", "refused");
+        Path config = model().resolve("config.json");
+        Files.writeString(config, "{\"model_type\": \"llama\", \"hidden_size\": 64}");
+        assertRefused(Errors.FAILURE, any, config.toString(), "llama", "chameleon");
+        Files.writeString(config, "[]");
+        assertRefused(Errors.FAILURE, any, config.toString(), "expected an object");
+    }
+
+    @Test
+    void aMissingShardIsNamed() throws IOException {
+        publish("emu3");
+        Path shard = model().resolve("model-00002-of-00002.safetensors");
+        Files.delete(shard);
+        assertRefused(Errors.FAILURE, List.of("a dog"), shard.toString(), "does not exist");
     }
 
     /// What the files hold decides, so that a checkpoint's own numbers are what is computed with.

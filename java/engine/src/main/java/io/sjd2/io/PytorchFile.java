@@ -101,7 +101,7 @@ public final class PytorchFile implements AutoCloseable {
             throw new ModelFormatException(
                     file.toString(),
                     Files.exists(file) ? "is not a regular file" : "does not exist",
-                    "check the path; a model is a folder as published, complete with its weights");
+                    "check the path, and that everything is there that belongs to it");
         }
         Arena arena = Arena.ofShared();
         FileChannel channel = null;
@@ -442,7 +442,7 @@ public final class PytorchFile implements AutoCloseable {
     private PytorchPickle.Tensor known(String name) throws ModelFormatException {
         PytorchPickle.Tensor tensor = tensors.get(name);
         if (tensor == null) {
-            throw SafetensorsFile.missing(source, name, tensors.size());
+            throw SafetensorsFile.missing(source, name, tensors.keySet());
         }
         return tensor;
     }

@@ -31,6 +31,7 @@ public final class SafetensorsFile implements AutoCloseable {
     private static final int LENGTH_BYTES = 8;
     /// Of tensors that are read: whatever vector instructions like.
     private static final long ALIGNMENT = 64;
+    private static final int FEW_NAMES = 16;
 
     /// What the header says of a tensor.
     ///
@@ -88,7 +89,7 @@ public final class SafetensorsFile implements AutoCloseable {
             throw new ModelFormatException(
                     file.toString(),
                     Files.exists(file) ? "is not a regular file" : "does not exist",
-                    "check the path; a model is a folder as published, complete with its weights");
+                    "check the path, and that everything is there that belongs to it");
         }
         Arena arena = Arena.ofShared();
         FileChannel channel = null;
@@ -282,7 +283,7 @@ public final class SafetensorsFile implements AutoCloseable {
     private Extent extent(String name) throws ModelFormatException {
         Extent extent = extents.get(name);
         if (extent == null) {
-            throw missing(source, name, extents.size());
+            throw missing(source, name, extents.keySet());
         }
         return extent;
     }
@@ -353,9 +354,14 @@ public final class SafetensorsFile implements AutoCloseable {
         return source;
     }
 
-    static ModelFormatException missing(String source, String name, int size) {
+    /// What to say where a tensor is missing: with few others these are named, which tells inputs of another kind.
+    static ModelFormatException missing(String source, String name, Set<String> names) {
         return new ModelFormatException(
-                source, "has no tensor \"" + name + "\" among its " + size, "the weights do not fit the configuration");
+                source,
+                "has no tensor \"" + name + "\" among its " + names.size(),
+                names.size() > FEW_NAMES
+                        ? "the weights do not fit the configuration"
+                        : "give a file with it; this one has " + String.join(", ", names));
     }
 
     /// Frees or unmaps the file; no segment handed out may be used after it. Idempotent.

@@ -134,7 +134,7 @@ public final class SafetensorsFolder implements AutoCloseable {
     private SafetensorsFile file(String name) throws ModelFormatException {
         SafetensorsFile file = tensors.get(name);
         if (file == null) {
-            throw SafetensorsFile.missing(folder.toString(), name, tensors.size());
+            throw SafetensorsFile.missing(folder.toString(), name, tensors.keySet());
         }
         return file;
     }

@@ -66,7 +66,11 @@ public record SyntheticName(String preset, long seed, int layers) {
             if (matcher.group(1).equals("seed")) {
                 seed = value;
             } else {
-                layers = value >= 1 ? (int) Math.min(value, MOST_LAYERS + 1) : MOST_LAYERS + 1;
+                if (value < 1 || value > MOST_LAYERS) {
+                    throw new IllegalArgumentException(text + ": layers is " + value + ", expected 1 to " + MOST_LAYERS
+                            + ", or none for as many as the real model has");
+                }
+                layers = (int) value;
             }
         }
         return new SyntheticName(name.group(1), seed, layers);

@@ -87,11 +87,18 @@ public final class ImageTokenizers {
                     dtype);
         }
         List<Path> places = new ArrayList<>();
+        Path bare = null;
         for (String name : PLACES) {
             Path place = folder.resolve(name);
             if (Files.isDirectory(place) && WeightFiles.present(place)) {
                 places.add(place);
+            } else if (Files.exists(place.resolve(YAML))) {
+                bare = place;
             }
+        }
+        if (places.isEmpty() && bare != null) {
+            throw new ModelFormatException(
+                    bare.toString(), "holds " + YAML + ", but no weights", "put " + CHECKPOINT + " beside it");
         }
         if (Files.isDirectory(folder) && WeightFiles.present(folder)) {
             places.add(folder);
