@@ -118,13 +118,14 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
         List<String> sentences = new ArrayList<>();
         results.stream()
                 .filter(m -> m.benchmark().equals("DecodeStep"))
+                // The profiler counts what the virtual machine and JMH allocate meanwhile, too: the longer, the more.
                 .mapToDouble(Measured::allocated)
-                .max()
-                .ifPresent(most -> sentences.add(String.format(
+                .min()
+                .ifPresent(least -> sentences.add(String.format(
                         Locale.ROOT,
-                        "An iteration of the decode loop allocates at most %.1f bytes on the Java heap, by JMH's"
-                                + " allocation profiler",
-                        most)));
+                        "While the shortest iteration of the decode loop runs, its process allocates %.0f bytes on the"
+                                + " Java heap, by JMH's allocation profiler; DecodeAllocationTest holds the loop to none",
+                        least)));
         projections.stream()
                 .map(p -> String.format(
                         Locale.ROOT,

@@ -115,6 +115,13 @@ final class BenchCommand implements Callable<Integer> {
         return 0;
     }
 
+    /// Whether the native library was built for this machine alone, which the launcher does: it is not built again for
+    /// all.
+    private static boolean isLocalBuild(Path home) throws IOException {
+        Path cache = home.resolve("build/cpu/CMakeCache.txt");
+        return Files.exists(cache) && Files.readString(cache).contains("SJD2_LOCAL:BOOL=ON");
+    }
+
     /// Builds the peers' module unless it is there and newer than its sources and our benchmarks.
     private void buildPeers(Path home) throws IOException {
         Path jar = home.resolve(PEERS_JAR);
@@ -130,6 +137,7 @@ final class BenchCommand implements Callable<Integer> {
                 "-Ppeers",
                 "-Dmaven.test.skip=true",
                 "-DskipCuda=true",
+                "-Dnative.local=" + (isLocalBuild(home) ? "ON" : "OFF"),
                 "-pl",
                 "benchmarks/peers",
                 "-am",
