@@ -55,7 +55,7 @@ class Decode {
       image.length = static_cast<int32_t>(s.length);
       image.window = s.window;
       image.levels = s.levels;
-      image.restart = s.levels;
+      image.restart = s.levels > 0 ? 1 : 0;
       image.decoder = s.decoder;
       image.top_k = s.top_k;
       image.top_p = s.top_p;
@@ -79,6 +79,12 @@ class Decode {
       if (!step()) return -1;
     }
     return -1;
+  }
+
+  int64_t restarts() const {
+    int64_t sum = 0;
+    for (int64_t i = 0; i < s_.images; ++i) sum += images_[i].restarts;
+    return sum;
   }
 
  private:
@@ -182,6 +188,7 @@ void check_decodes() {
       {2, 25, 3, 33, 40, 25, 0, 0, 2, 1.0f, 3.0f, true, 3},
       {1, 12, 1, 1, 1, 1, 0, 0, 1, 0.5f, 1.0f, false, 4},
   };
+  int64_t restarts = 0;
   for (Settings s : shapes) {
     s.length = std::min(s.length, kLength);
     s.window = std::min(s.window, kWindow);
@@ -196,6 +203,7 @@ void check_decodes() {
         s.levels = levels;
         Decode decode(s);
         expect(decode.run() > 0, "decoder %d with %d levels does not end", s.decoder, s.levels);
+        restarts += decode.restarts();
         if (s.decoder != SJD2_EXACT) continue;
         for (int64_t p = 0; p < s.images * s.length; ++p) {
           if (!expect(decode.tokens[p] == narrow_window.tokens[p], "exact, %d levels: token %d is %d, ar has %d", s.levels,
@@ -206,6 +214,7 @@ void check_decodes() {
       }
     }
   }
+  expect(restarts > 0, "no window started again");
 }
 
 // The codes that top-k, or top-p in f64, keeps: by sorting.
