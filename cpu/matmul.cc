@@ -4,7 +4,7 @@
 // tile products) along k, in ascending order, whatever the number of rows and threads. Where a chain is
 // interrupted between chunks of k its f32 sum is stored and loaded again, which changes nothing.
 //
-// Without tiles: a block of up to max_rows rows times up to eight panels of outputs lives in registers.
+// Without tiles: a block of up to max_rows rows times up to four panels of outputs lives in registers.
 // bf16 is multiplied by vdpbf16ps where the set has it, and widened on the way where not (a product of two
 // bf16 numbers is exact in f32).
 #include <atomic>
@@ -49,12 +49,13 @@ constexpr int max_rows() {
 }
 
 // Panels that advance together with a block of rows: enough chains to hide an instruction's latency, few
-// enough that sums, columns and one broadcast fit the registers.
+// enough that sums, columns and one broadcast fit the registers. Each is a stream from memory: four come in a
+// fifth faster than eight.
 template <typename T>
 constexpr int panels_beside(int64_t rows) {
 #if defined(__AVX512F__)
-  if (Words<T>::kWidened) return rows <= 1 ? 8 : rows <= 4 ? 4 : 2;
-  return rows <= 2 ? 8 : rows <= 6 ? 4 : 2;
+  if (Words<T>::kWidened) return rows <= 4 ? 4 : 2;
+  return rows <= 6 ? 4 : rows <= 9 ? 3 : 2;
 #elif defined(__AVX2__)
   return rows <= 1 ? 4 : rows <= 3 ? 2 : 1;
 #else
@@ -62,9 +63,19 @@ constexpr int panels_beside(int64_t rows) {
 #endif
 }
 
-// Inputs per pass when several blocks of rows go over the same weights, which stay in the first-level cache
-// meanwhile.
-constexpr int64_t kChunk = 256;
+// Rows of the highest block when `rows` are cut into several. Three panels beside eight or nine rows load less
+// per multiplication than two beside fourteen, which is what counts while weights come in; higher blocks pay
+// only where they leave two instead of three.
+template <typename T>
+constexpr int64_t block_height(int64_t rows) {
+  constexpr int64_t most = max_rows<T>();
+  if (most < 14) return most;  // narrower registers, or widened columns in them: two panels at most
+  return rows <= 18 ? 9 : rows <= 2 * most ? most : 8;
+}
+
+// Lines of each panel per pass when several blocks of rows go over the same weights: they and the next ones,
+// which come in meanwhile, share the first-level cache.
+constexpr int64_t kChunkLines = 64;
 constexpr int64_t kBytesPerTask = 48 * 1024;  // weights worth handing to another thread
 constexpr int64_t kTilePrefetch = 4096;       // ahead in each panel while weights stream from memory as tiles
 constexpr int64_t kPrefetchBytes = 2048;      // the same for vectors
@@ -98,7 +109,6 @@ struct Product {
 };
 
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
-SJD2_INLINE void prefetch_line_far(const void* p) { __builtin_prefetch(p, 0, 2); }
 
 // One chunk of a group of panels for one block of rows, and what to fetch meanwhile: lines [begin, end) of
 // each panel from `next` on.
@@ -111,9 +121,8 @@ struct Chunk {
   int64_t panel_stride, lines;  // elements between panels; lines of each panel
   int64_t row, column;          // of the first output
   bool first, last;             // of its chains
-  bool far;  // `next` is wanted after this chunk, in the second-level cache; else soon, in the first
-  const T* next;
-  int64_t next_begin, next_end;
+  const T* next;                // first of the lines to fetch, one per step in each of
+  int64_t next_panels, next_stride;  // so many panels, so many elements apart
 };
 
 template <typename T, int R, int P>
@@ -131,24 +140,18 @@ void multiply(const Chunk<T>& given) {
   }
   const float* x = chunk.x;
   const T* weights = chunk.weights;
-  const T* next = chunk.next + chunk.next_begin * kLine;
-  int64_t to_fetch = chunk.next_end - chunk.next_begin;
+  const T* next = chunk.next;
+  const int64_t next_panels = chunk.next_panels, next_stride = chunk.next_stride;
   const int64_t stride = chunk.panel_stride;
-  const bool far = chunk.far;
   const auto place = [&](int v) { return weights + v / kPanelVectors * stride; };
   for (int64_t line = 0; line < chunk.lines; ++line, weights += kLine) {
-    if (to_fetch > 0) {
-      --to_fetch;
+    if (next_panels == P) {
 #pragma GCC unroll 8
-      for (int p = 0; p < P; ++p) {
-        if (far) {
-          prefetch_line_far(next + p * stride);
-        } else {
-          prefetch_line(next + p * stride);
-        }
-      }
-      next += kLine;
+      for (int p = 0; p < P; ++p) prefetch_line(next + p * next_stride);
+    } else {
+      for (int64_t p = 0; p < next_panels; ++p) prefetch_line(next + p * next_stride);
     }
+    next += kLine;
     vf columns[kVectors];
     if constexpr (sizeof(T) == 4) {
 #pragma GCC unroll 16
@@ -230,10 +233,9 @@ constexpr Multiply<T> at_most() {
   }
 }
 
-// Powers of two: a group with fewer panels than stand beside its rows is cut into such.
 template <typename T>
 Multiply<T> choose(int64_t rows, int64_t panels) {
-#define SJD2_ROWS(R) {at_most<T, R, 1>(), at_most<T, R, 2>(), at_most<T, R, 4>(), at_most<T, R, 8>()}
+#define SJD2_ROWS(R) {at_most<T, R, 1>(), at_most<T, R, 2>(), at_most<T, R, 3>(), at_most<T, R, 4>()}
   static constexpr Multiply<T> kByShape[][4] = {
       {},            SJD2_ROWS(1),  SJD2_ROWS(2),  SJD2_ROWS(3),  SJD2_ROWS(4),
       SJD2_ROWS(5),  SJD2_ROWS(6),  SJD2_ROWS(7),  SJD2_ROWS(8),  SJD2_ROWS(9),
@@ -241,7 +243,7 @@ Multiply<T> choose(int64_t rows, int64_t panels) {
   };
 #undef SJD2_ROWS
   static_assert(sizeof kByShape / sizeof kByShape[0] > max_rows<T>());
-  return kByShape[rows][panels == 8 ? 3 : panels / 2];
+  return kByShape[rows][panels - 1];
 }
 
 SJD2_INLINE vf load_words(const float* p, int64_t n) { return load_upto(p, n); }
@@ -303,12 +305,12 @@ struct GroupWalk {
     const bool once = blocks.count == 1;
     // One pass: weights stream through, a little ahead of their use, and towards the end the next group's.
     const int64_t ahead = kPrefetchBytes / 64;
-    const int64_t step = once ? max64(lines - ahead, min64(lines, ahead)) : kChunk / Words<T>::kInputs;
+    const int64_t step = once ? max64(lines - ahead, min64(lines, ahead)) : kChunkLines;
     Chunk<T> chunk = {};
     chunk.product = &product;
     chunk.panel_stride = panel_stride;
     chunk.column = panel * kPanel;
-    chunk.far = !once;
+    chunk.next_stride = min64(blocks.count, count) * panel_stride;
     const T* following = weights + count * panel_stride;
     for (int64_t line = 0; line < lines; line += step) {
       chunk.weights = weights + line * kLine;
@@ -322,13 +324,12 @@ struct GroupWalk {
         chunk.x = packed + begin * words + b * block_pad + line * words_per_line * height;
         if (once) {
           chunk.next = chunk.last ? following : chunk.weights + ahead * kLine;
-          chunk.next_end = chunk.lines;
+          chunk.next_panels = count;
         } else {
-          // Several passes over one chunk: each fetches its share of the next chunk.
-          chunk.next = chunk.last ? following : chunk.weights + step * kLine;
-          const Part share = part_of(chunk.lines, b, blocks.count);
-          chunk.next_begin = share.begin;
-          chunk.next_end = share.end;
+          // Several passes over one chunk: each of the first fetches its panels of the next chunk.
+          const T* next = chunk.last ? following : chunk.weights + step * kLine;
+          chunk.next = next + min64(b, count - 1) * panel_stride;
+          chunk.next_panels = b < count ? div_up(count - b, blocks.count) : 0;
         }
         choose<T>(height, count)(chunk);
       }
@@ -343,7 +344,7 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
   // What the loops run over: bf16 weights come in pairs, their padding beyond that is left alone.
   const int64_t lines = div_up(product.n_in, Words<T>::kInputs);
   const int64_t words = sizeof(T) == 2 && !Words<T>::kPairs ? 2 * lines : lines;
-  const Blocks blocks(rows, max_rows<T>());
+  const Blocks blocks(rows, block_height<T>(rows));
   const float* packed = nullptr;
   if (rows == 1 && (sizeof(T) == 4 || (Words<T>::kPairs && product.n_in % 2 == 0))) {
     packed = reinterpret_cast<const float*>(x + product.live[0] * product.n_in);  // as it lies
@@ -379,7 +380,7 @@ int32_t matmul_vectors(sjd2_stream stream, const Product& product, const T* x, c
     const Part part = part_of(groups, task, tasks);
     const int64_t end = min64(part.end * together, panels);
     for (int64_t panel = part.begin * together, count = together; panel < end; panel += count) {
-      while (count > end - panel) count /= 2;
+      count = min64(count, end - panel);
       group.walk(w + panel * panel_stride, panel_stride, panel, count);
     }
   });
