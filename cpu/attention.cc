@@ -197,7 +197,7 @@ bool pack_value_halves(uint16_t* target, const Task<uint16_t>& task, int64_t fir
   }
   const __m512i low = _mm512_load_si512(order[0]), high = _mm512_load_si512(order[1]);
   const __m512i exponent = _mm512_set1_epi16(0x7F80), zero = _mm512_setzero_si512();
-  __mmask32 bad = 0;
+  __m512i highest = zero;
   for (int64_t t = 0; t < round_up(n, kTiles ? 32 : 2); t += 2, entry += 2 * stride) {
     uint16_t* pairs = kTiles ? target + (t / 32 * (width / 16) * 16 + t % 32 / 2) * 32 : target + t * width;
     for (int64_t i = 0; i < width; i += 32) {
@@ -205,15 +205,15 @@ bool pack_value_halves(uint16_t* target, const Task<uint16_t>& task, int64_t fir
       const __mmask32 mask = left >= 32 ? ~__mmask32{0} : (__mmask32{1} << left) - 1;
       const __m512i a = t < n ? _mm512_maskz_loadu_epi16(mask, entry + i) : zero;
       const __m512i b = t + 1 < n ? _mm512_maskz_loadu_epi16(mask, entry + stride + i) : zero;
-      bad |= _mm512_cmpeq_epi16_mask(_mm512_and_si512(a, exponent), exponent) |
-             _mm512_cmpeq_epi16_mask(_mm512_and_si512(b, exponent), exponent);
+      highest = _mm512_max_epu16(highest, _mm512_and_si512(a, exponent));
+      highest = _mm512_max_epu16(highest, _mm512_and_si512(b, exponent));
       uint16_t* place = pairs + i / 16 * (kTiles ? 512 : 32);
       _mm512_store_si512(place, _mm512_permutex2var_epi16(a, low, b));
       if (i + 16 < width)
         _mm512_store_si512(place + (kTiles ? 512 : 32), _mm512_permutex2var_epi16(a, high, b));
     }
   }
-  return bad == 0;
+  return _mm512_cmpeq_epi16_mask(highest, exponent) == 0;
 }
 
 #endif
@@ -249,11 +249,50 @@ SJD2_INLINE vf add_product(vf sum, vf value, vf column) {
   return fmadd(value, column, sum);
 }
 
+// The keys and values of the next tile, fetched a line of each at a time while this one's products run. Their
+// entries lie too far apart for the hardware to foresee, and fetched all at once they fill the queue of misses.
+struct Ahead {
+  int64_t left = 0;  // lines, of keys and of values each
+  int64_t per_step = 0;
+  uintptr_t key = 0, value = 0;    // of the next lines
+  int64_t line = 0, lines = 0;     // of an entry
+  uintptr_t jump = 0;              // from the end of an entry's last line to the next one's first
+
+  // For entries [first, first + n) and so many steps of products.
+  template <typename T>
+  static Ahead of(const Task<T>& task, int64_t first, int64_t n, int64_t steps) {
+    Ahead ahead;
+    if (n <= 0) return ahead;
+    const int64_t size = static_cast<int64_t>(sizeof(T)), bytes = task.call.head_dim * size;
+    ahead.lines = div_up(bytes, 64);
+    ahead.left = n * ahead.lines;
+    ahead.per_step = div_up(ahead.left, max64(steps, 1));
+    ahead.key = reinterpret_cast<uintptr_t>(task.entry(task.call.k, first));
+    ahead.value = reinterpret_cast<uintptr_t>(task.entry(task.call.v, first));
+    ahead.jump = static_cast<uintptr_t>(task.call.n_kv_heads * bytes - ahead.lines * 64);
+    return ahead;
+  }
+
+  inline __attribute__((always_inline)) void step() {
+    if (left <= 0) return;
+    for (int64_t i = 0; i < per_step; ++i) {
+      __builtin_prefetch(reinterpret_cast<const void*>(key), 0, 2);
+      __builtin_prefetch(reinterpret_cast<const void*>(value), 0, 2);
+      --left;
+      const uintptr_t skip = ++line == lines ? jump : 0;
+      if (line == lines) line = 0;
+      key += 64 + skip;
+      value += 64 + skip;
+    }
+  }
+};
+
 // c[R][ldc] = (keep ? keep[r] c : 0) + x w, for V vectors of columns of w [depth][ldw]; words throughout.
 //   x   [depth][R] where kAcross, else [R][kTile words, or their half as pairs]
 template <bool kOfPairs, int R, int V, bool kAcross>
 void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw, int64_t depth,
-              const float* keep) {
+              const float* keep, Ahead& next_tile) {
+  Ahead ahead = next_tile;
   constexpr int64_t kRow = kOfPairs ? kTile / 2 : kTile;
   vf sums[R][V];
 #pragma GCC unroll 16
@@ -264,6 +303,7 @@ void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw
     }
   }
   for (int64_t k = 0; k < depth; ++k) {
+    ahead.step();
     vf columns[V];
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) columns[v] = load(w + k * ldw + v * kLanes);
@@ -279,9 +319,11 @@ void multiply(float* c, int64_t ldc, const float* x, const float* w, int64_t ldw
 #pragma GCC unroll 8
     for (int v = 0; v < V; ++v) store(c + r * ldc + v * kLanes, sums[r][v]);
   }
+  next_tile = ahead;
 }
 
-using Multiply = void (*)(float*, int64_t, const float*, const float*, int64_t, int64_t, const float*);
+using Multiply = void (*)(float*, int64_t, const float*, const float*, int64_t, int64_t, const float*,
+                          Ahead&);
 
 template <bool kOfPairs, int R, bool kAcross>
 constexpr Multiply wide() {
@@ -295,7 +337,7 @@ constexpr Multiply wide() {
 // c as `multiply` has it, for all columns of w, `columns` of them.
 template <bool kOfPairs, bool kAcross>
 void multiply_all(int64_t rows, float* c, int64_t ldc, const float* x, const float* w, int64_t ldw,
-                  int64_t depth, const float* keep, int64_t columns) {
+                  int64_t depth, const float* keep, int64_t columns, Ahead& ahead) {
 #define SJD2_ROWS(R) {multiply<kOfPairs, R, kVectors, kAcross>, wide<kOfPairs, R, kAcross>()}
   static constexpr Multiply kByRows[][2] = {
       {},           SJD2_ROWS(1),  SJD2_ROWS(2),
@@ -313,9 +355,9 @@ void multiply_all(int64_t rows, float* c, int64_t ldc, const float* x, const flo
   if (rows <= kMaxWideRows) {
     // Few rows are few chains: twice the columns make up for it.
     for (; i + 2 * kColumns <= columns; i += 2 * kColumns)
-      kByRows[rows][1](c + i, ldc, x, w + i, ldw, depth, keep);
+      kByRows[rows][1](c + i, ldc, x, w + i, ldw, depth, keep, ahead);
   }
-  for (; i < columns; i += kColumns) kByRows[rows][0](c + i, ldc, x, w + i, ldw, depth, keep);
+  for (; i < columns; i += kColumns) kByRows[rows][0](c + i, ldc, x, w + i, ldw, depth, keep, ahead);
 }
 
 // The first n words of what p holds: pairs as they lie, or numbers widened.
@@ -410,9 +452,14 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
     }
   }
 
+  // Steps of the products of a whole tile.
+  const int64_t columns = blocks.height(0) <= kMaxWideRows ? 2 * kColumns : kColumns;
+  const int64_t steps =
+      blocks.count * (kTile / columns * words + div_up(width, columns) * (kTile / kWord));
   const int64_t end = task.limit(task.end - 1);
   for (int64_t first = 0; first < end; first += kTile) {
-    const int64_t entries = min64(kTile, end - first);
+    const int64_t entries = min64(kTile, end - first), next = first + kTile;
+    Ahead ahead = Ahead::of(task, next, min64(kTile, end - next), steps);
     pack_keys(keys, task, first, entries);
     const bool finite = pack_values(values, task, first, entries, width);
     for (int64_t block = 0; block < blocks.count; ++block) {
@@ -420,7 +467,7 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
       const int64_t seen = min64(entries, task.limit(task.begin + begin + height - 1) - first);
       if (seen <= 0) continue;
       multiply_all<kOfPairs, true>(height, scores, kTile, queries + begin * words, keys, kTile, words,
-                                   nullptr, round_up(seen, kColumns));
+                                   nullptr, round_up(seen, kColumns), ahead);
       float keep[kMaxRows];
       int64_t sees[kMaxRows];
       for (int64_t r = 0; r < height; ++r) sees[r] = task.limit(task.begin + begin + r) - first;
@@ -428,7 +475,7 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
       float* block_sums = sums + begin * width;
       if (finite) {
         multiply_all<kOfPairs, false>(height, block_sums, width, weights, values, width, div_up(seen, kWord),
-                                      keep, width);
+                                      keep, width, ahead);
         continue;
       }
       // Zero times infinity is not zero: where a value is not finite, each row takes what it sees and no
@@ -438,7 +485,7 @@ int32_t attend_vectors(sjd2_stream stream, const Task<T>& task) {
         if (n <= 0) continue;
         if (kWord != 1) pack_values(values, task, first, n, width);
         multiply_all<kOfPairs, false>(1, block_sums + r * width, width, weights + r * kTile / kWord, values,
-                                      width, div_up(n, kWord), keep + r, width);
+                                      width, div_up(n, kWord), keep + r, width, ahead);
       }
       if (kWord != 1) pack_values(values, task, first, entries, width);
     }
