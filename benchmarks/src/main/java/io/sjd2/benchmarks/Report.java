@@ -9,6 +9,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.Optional;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
@@ -126,6 +127,7 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
                         "While the shortest iteration of the decode loop runs, its process allocates %.0f bytes on the"
                                 + " Java heap, by JMH's allocation profiler; DecodeAllocationTest holds the loop to none",
                         least)));
+        hostShare().ifPresent(sentences::add);
         projections.stream()
                 .map(p -> String.format(
                         Locale.ROOT,
@@ -142,6 +144,33 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
                         p.conversion()))
                 .forEach(sentences::add);
         return sentences;
+    }
+
+    /// What an iteration takes besides arithmetic, from one whose layers are nearly empty: Java, the foreign function
+    /// interface, waking threads, and the entries of kernels. An upper bound for the first two.
+    private Optional<String> hostShare() {
+        return wholeStep(Shape.HOLLOW)
+                .flatMap(hollow -> wholeStep(Shape.JANUS_PRO_1B)
+                        .map(whole -> String.format(
+                                Locale.ROOT,
+                                "An iteration of %d layers that are %d wide takes %.0f us: calls from Java into the library and"
+                                        + " the entries of its operations, %.2f %% of the %.1f ms of one at the shape of %s,"
+                                        + " one row",
+                                Shape.HOLLOW.layers,
+                                Shape.HOLLOW.hidden,
+                                hollow.medianMicros(),
+                                100 * hollow.medianMicros() / whole.medianMicros(),
+                                whole.medianMicros() * 1e-3,
+                                Shape.JANUS_PRO_1B)));
+    }
+
+    private Optional<Measured> wholeStep(Shape shape) {
+        return results.stream()
+                .filter(m -> m.benchmark().equals("DecodeStep")
+                        && m.rows() == 1
+                        && shape.toString().equals(m.parameters().get("model"))
+                        && "0".equals(m.parameters().get("layers")))
+                .findFirst();
     }
 
     private static String number(@Nullable Double value, int digits) {

@@ -8,6 +8,8 @@ public enum Shape {
     DEMO("demo", 256, 768, 6, 4, 64, 512, 16),
     JANUS_PRO_1B("janus-pro-1b", 2048, 5632, 24, 16, 128, 16_384, 24),
     LUMINA_7B("lumina-7b", 4096, 11_008, 32, 32, 128, 8_192, 48),
+    /// As many layers as janus-pro-1b with next to nothing in them: what a pass takes besides its arithmetic.
+    HOLLOW("janus-pro-1b-hollow", 16, 16, 24, 1, 16, 32, 24),
     /// For tests of the benchmarks themselves.
     TINY("tiny", 64, 96, 2, 2, 32, 32, 8);
 

@@ -149,6 +149,18 @@ final class Suite {
                 "1,16,32,64",
                 "batch",
                 "2"));
+        all.add(Selection.of(
+                DecodeStepBenchmark.class,
+                "model",
+                Shape.HOLLOW.toString(),
+                "layers",
+                "0",
+                "dtype",
+                "bf16",
+                "rows",
+                "1",
+                "batch",
+                "2"));
         all.add(Selection.of(GenerateBenchmark.class, "decoder", "ar,exact,sjd-mc,sjd2-mc", "rows", "0"));
         all.add(Selection.of(LoadBenchmark.class, "dtype", "bf16"));
         return all;
