@@ -113,9 +113,13 @@ class CudaGenerationTest {
         assertThat(many[1] - few[1]).as("launches of a graph").isEqualTo(morePasses);
         assertThat(many[2] - few[2]).as("waits").isEqualTo(morePasses);
         assertThat(many[3] - few[3]).as("pieces of work handed over otherwise").isLessThanOrEqualTo(3 * morePasses);
+        long[] again = countsOf(16);
+        assertThat(again[0]).as("passes of the same picture").isEqualTo(few[0]);
+        assertThat(again[1]).as("launches: what was recorded for it is kept").isEqualTo(few[0]);
+        assertThat(again[4]).as("recordings").isZero();
     }
 
-    /// Passes, launches of a graph, waits, and everything that the stream was given.
+    /// Passes, launches of a graph, waits, everything that the stream was given, and recordings.
     private static long[] countsOf(int window) {
         EmulatedDriver.reset();
         GenerationRequest request = REQUEST.withDecoder("exact").withWindow(window);
@@ -124,7 +128,8 @@ class CudaGenerationTest {
             images.getFirst().statistics().passes(),
             EmulatedDriver.count("cuGraphLaunch"),
             EmulatedDriver.count("cuStreamSynchronize"),
-            EmulatedDriver.count("launches")
+            EmulatedDriver.count("launches"),
+            EmulatedDriver.count("cuGraphInstantiateWithFlags")
         };
     }
 }

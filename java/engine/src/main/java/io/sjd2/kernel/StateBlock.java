@@ -111,6 +111,11 @@ public final class StateBlock {
         return ((long) image * IMAGE_INTS + field.ordinal()) * 4;
     }
 
+    /// Makes every field of the mirror 0, as it is in a new block.
+    public void clear() {
+        mirror.fill((byte) 0);
+    }
+
     /// Mirror to device.
     public void push() {
         if (!backend.hostMemory()) {

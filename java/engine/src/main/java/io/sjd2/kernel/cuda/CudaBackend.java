@@ -21,6 +21,7 @@ import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
 import java.util.OptionalLong;
+import java.util.function.BooleanSupplier;
 import jcuda.driver.CUstream_flags;
 import org.jspecify.annotations.Nullable;
 
@@ -50,6 +51,7 @@ public final class CudaBackend implements Backend {
     private final Kernels kernels;
     private final @Nullable CudaProducts products;
     private final boolean graphs;
+    private BooleanSupplier giveBack = () -> false;
     private boolean closed;
 
     /// @throws KernelException if there is no driver or no such device, or the library refuses
@@ -137,7 +139,7 @@ public final class CudaBackend implements Backend {
         for (long extent : shape) {
             bytes = Math.multiplyExact(bytes, extent);
         }
-        MemorySegment memory = device.allocate(owner, bytes, dtype.label() + Arrays.toString(shape));
+        MemorySegment memory = allocateOrGiveBack(owner, bytes, dtype.label() + Arrays.toString(shape));
         Tensor tensor = Tensor.of(memory, dtype, shape);
         if (bytes > 0) {
             device.require(
@@ -146,6 +148,23 @@ public final class CudaBackend implements Backend {
                     tensor.toString());
         }
         return tensor;
+    }
+
+    private MemorySegment allocateOrGiveBack(Arena owner, long bytes, String what) {
+        while (true) {
+            try {
+                return device.allocate(owner, bytes, what);
+            } catch (KernelException e) {
+                if (!e.outOfMemory() || !giveBack.getAsBoolean()) {
+                    throw e;
+                }
+            }
+        }
+    }
+
+    @Override
+    public void reserve(BooleanSupplier kept) {
+        giveBack = kept;
     }
 
     @Override
@@ -205,6 +224,11 @@ public final class CudaBackend implements Backend {
     public Recurring recurring(Runnable work) {
         return NvtxRanges.around(
                 NvtxRanges.DECODE_STEP, graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work));
+    }
+
+    @Override
+    public boolean records() {
+        return graphs;
     }
 
     @Override

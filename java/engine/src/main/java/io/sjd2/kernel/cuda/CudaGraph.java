@@ -16,8 +16,9 @@ import org.jspecify.annotations.Nullable;
 
 /// Work that is recorded as a graph at its second run and replayed from then on.
 ///
-/// The first run is an ordinary one: kernels are loaded and the library's workspace grows, neither of which may happen
-/// while a stream is captured.
+/// The first run is an ordinary one: kernels are loaded, which may not happen while a stream is captured. A recording
+/// holds addresses, so it lives as long as the memory that it works on; the library's workspace is the stream's and
+/// never moves.
 final class CudaGraph implements Backend.Recurring {
     private final CudaDevice device;
     private final CUstream stream;

@@ -85,7 +85,7 @@ public final class EmulatedDriver {
         }
     }
 
-    static long liveAllocations() {
+    public static long liveAllocations() {
         try {
             return (long) LINKER.downcallHandle(
                             symbol("sjd2_emu_live_allocations"), FunctionDescriptor.of(ValueLayout.JAVA_LONG))
