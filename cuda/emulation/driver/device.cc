@@ -226,6 +226,7 @@ int32_t Device::enqueue(Stream* stream, Work work) {
 
 int32_t Device::run(const Work& work) {
   ++counts_["tasks"];
+  ++counts_[std::string("ran ") + work.name];
   std::string why;
   const int32_t result = work.run(why);
   if (result != kSuccess) lose(result, std::string(work.name) + ": " + why);

@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
 /// state block. Confined to the backend's thread; owns its memory until {@link #close()}.
 public final class TransformerForward implements ForwardPass, AutoCloseable {
     /// Rows per sequence that a prefill feeds at once; bounds the workspace, not the prompt.
-    private static final int PREFILL_CHUNK = 64;
+    private static final int PREFILL_CHUNK = 256;
 
     private final Transformer model;
     private final TransformerConfig config;
@@ -108,7 +108,7 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
             Workspace whole = allocateWorkspace(Math.max(window, chunk));
             this.decodeSpace = viewed(whole, window);
             this.prefillSpace = viewed(whole, chunk);
-            this.prefillState = new StateBlock(backend, arena, batch, 1, chunk);
+            this.prefillState = StateBlock.forPrompts(backend, arena, batch, chunk);
             this.promptIds = backend.allocate(arena, DType.I32, chunk);
             this.promptLengths = new int[batch];
             this.promptPositions = new int[batch];

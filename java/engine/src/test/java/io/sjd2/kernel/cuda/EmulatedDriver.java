@@ -30,6 +30,16 @@ public final class EmulatedDriver {
         }
     }
 
+    /// The same, with that much of NVIDIA's library: `auto`, `own` or `cublas`.
+    public static Backend openWithProducts(String products) {
+        System.setProperty(CudaBackend.PRODUCTS_PROPERTY, products);
+        try {
+            return open();
+        } finally {
+            System.clearProperty(CudaBackend.PRODUCTS_PROPERTY);
+        }
+    }
+
     /// The same, for work that no graph may hold: each iteration runs kernel by kernel.
     public static Backend openWithoutGraphs() {
         System.setProperty(CudaBackend.GRAPHS_PROPERTY, "false");
