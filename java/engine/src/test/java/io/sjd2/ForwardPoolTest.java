@@ -34,6 +34,7 @@ import org.junit.jupiter.params.provider.ValueSource;
 /// model and the emulated device.
 class ForwardPoolTest {
     private static final int ROWS = 8;
+    private static final int OUT_OF_MEMORY = 2;
 
     private static LmFixture fixture;
 
@@ -263,6 +264,25 @@ class ForwardPoolTest {
                     .as("nothing is kept while something is refused")
                     .isZero();
         }
+    }
+
+    @Test
+    void aRecordingThatFindsNoMemoryIsTriedAgainAsLongAsSomethingIsKept() {
+        decode(picture("exact", 2, 1, 9));
+        decode(picture("exact", 3, 1, 9));
+        Picture wanted = picture("exact", ROWS, 1, 9);
+        EmulatedDriver.fail("cuGraphInstantiateWithFlags", 0, OUT_OF_MEMORY);
+        assertThat(decode(wanted)).containsExactly(inNewMemory(wanted));
+        assertThat(pool.idleCount()).as("3, and the one that was wanted").isEqualTo(2);
+        pool.close();
+        EmulatedDriver.reset();
+        EmulatedDriver.fail("cuGraphInstantiateWithFlags", 0, OUT_OF_MEMORY);
+        assertThatThrownBy(() -> decode(wanted))
+                .isInstanceOf(KernelException.class)
+                .matches(e -> ((KernelException) e).outOfMemory())
+                .hasMessageContaining("a recording of an iteration; ")
+                .hasMessageContaining(" are free");
+        EmulatedDriver.reset(); // counts of recordings that were refused
     }
 
     @Test

@@ -73,7 +73,7 @@ public final class CudaBackend implements Backend {
         this.arena = Arena.ofShared();
         NativeStream opened = null;
         try {
-            opened = driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
+            opened = openStream(driver);
             this.stream = opened;
             String wanted = System.getProperty(PRODUCTS_PROPERTY, "auto");
             this.library = chooseLibrary(wanted);
@@ -91,6 +91,14 @@ public final class CudaBackend implements Backend {
             arena.close();
             cuStreamDestroy(handle);
             throw e;
+        }
+    }
+
+    private NativeStream openStream(CudaDriver driver) {
+        try {
+            return driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
+        } catch (KernelException e) {
+            throw e.outOfMemory() ? e.explained(device.available()) : e;
         }
     }
 
@@ -275,7 +283,10 @@ public final class CudaBackend implements Backend {
     @Override
     public Recurring recurring(Runnable work) {
         return NvtxRanges.around(
-                NvtxRanges.DECODE_STEP, graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work));
+                NvtxRanges.DECODE_STEP,
+                graphs
+                        ? new CudaGraph(device, handle, work, () -> giveBack.getAsBoolean())
+                        : Backend.super.recurring(work));
     }
 
     @Override

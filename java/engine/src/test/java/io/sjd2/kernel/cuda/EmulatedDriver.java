@@ -62,7 +62,7 @@ public final class EmulatedDriver {
     }
 
     /// The call of `function` after the next `skip` ones answers `result`.
-    static void fail(String function, int skip, int result) {
+    public static void fail(String function, int skip, int result) {
         try (Arena arena = Arena.ofConfined()) {
             LINKER.downcallHandle(
                             symbol("sjd2_emu_fail"),
