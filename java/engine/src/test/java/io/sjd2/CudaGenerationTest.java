@@ -10,6 +10,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -102,6 +104,26 @@ class CudaGenerationTest {
         assertThat(Arrays.mismatch(want, got))
                 .as("first position at which the picture parts from the CPU's")
                 .isEqualTo(-1);
+    }
+
+    /// They take turns, on other threads than the one that opened the engine, and on one recording.
+    @Test
+    void twoAtATimeGetTheirOwnPictures() {
+        EmulatedDriver.reset();
+        GenerationRequest request = REQUEST.withDecoder("exact").withWindow(32);
+        List<CompletableFuture<int[]>> pictures = Stream.of(5, 6)
+                .map(seed -> CompletableFuture.supplyAsync(
+                        () -> cuda.generate(request.withSeed(seed), GenerationListener.NONE)
+                                .getFirst()
+                                .tokens()))
+                .toList();
+        for (int i = 0; i < pictures.size(); i++) {
+            int[] want = cpu.generate(request.withSeed(5 + i), GenerationListener.NONE)
+                    .getFirst()
+                    .tokens();
+            assertThat(pictures.get(i).join()).as("picture %d", i).containsExactly(want);
+        }
+        assertThat(EmulatedDriver.count("cuGraphInstantiateWithFlags")).isEqualTo(1);
     }
 
     @Test
