@@ -97,6 +97,7 @@ __device__ __forceinline__ uint32_t mask_entries(uint32_t pair, int32_t entry, i
 //   shared     two stages of keys and values, [head_dim / 64][kTile][64] swizzled: 32 KB; queries 128 head_dim
 //   registers  scores kTile / 2, sums head_dim / 2
 //   bytes      keys and values once per block: 4 head_dim entries;  FLOP  4 rows entries head_dim
+//   source     arXiv:2205.14135 Algorithm 1, one chunk of it
 // Weights are rounded to bf16 for the second product, and the sum that divides them adds the rounded ones: they sum to one.
 template <int kDim, int kWarps>
 __global__ void __launch_bounds__(32 * kWarps)
@@ -282,6 +283,7 @@ struct PlainShared {
 //   shared     a tile of keys and values as f32, the queries, each row's scores and weights
 //   registers  kDim / 32 sums
 //   bytes      keys and values once per block;  FLOP  4 rows entries head_dim
+//   source     arXiv:2205.14135 Algorithm 1, one chunk of it
 template <typename T, int kDim>
 __global__ void __launch_bounds__(32 * kPlainRows) attention_plain_kernel(const AttentionCall<T> call, Fault* fault) {
   SJD2_SHARED(PlainShared<kDim>, shared);
@@ -351,6 +353,8 @@ constexpr int kCombineThreads = 64;
 
 // A block owns one query row, a thread every 64th dimension of it; chunks are added in ascending order.
 //   bytes      chunks (8 + 4 head_dim) read, sizeof(T) head_dim written
+//   FLOP       3 head_dim a chunk
+//   source     as Algorithm 1 puts two blocks together: sums and values scaled to the larger maximum
 template <typename T>
 __global__ void __launch_bounds__(kCombineThreads) attention_combine_chunks_kernel(const AttentionCall<T> call) {
   const Unit<T> unit(call, blockIdx.x);

@@ -175,6 +175,7 @@ __device__ __forceinline__ int swizzled_half(int row, int piece) { return row * 
 //   registers  64 sums
 //   bytes      x once per 64 outputs, times the piece's margin (1.4 for 3 x 3): 4 (8 + 2) (16 + 2) C; weights once per piece:
 //              128 C taps; out 4 or, added to, 8;  FLOP  2 C taps a pixel and output
+//   source     the sum of kernels.h, in the order that the head of this file gives
 // Weights are fetched two taps ahead. The input is not: it passes through registers to be activated, and other blocks of the
 // multiprocessor compute meanwhile.
 __global__ void __launch_bounds__(kThreads) conv_tensor_kernel(const ConvCall<uint16_t> call) {
@@ -334,6 +335,7 @@ struct PlainShared {
 //   shared     16 channels of one tap of the weights [64][17]: 4 KB; the input that the piece sees, 68 bytes a pixel; moments
 //   registers  64 sums
 //   bytes      as above with weights of 4 bytes;  FLOP  2 C taps a pixel and output
+//   source     as above
 __global__ void __launch_bounds__(kThreads) conv_plain_kernel(const ConvCall<float> call) {
   SJD2_SHARED(PlainShared, shared);
   const sjd2_conv_shape& s = call.s;
@@ -451,6 +453,8 @@ constexpr int kMomentThreads = 128;
 
 // A warp owns one channel of one picture, a lane every 32nd of its pieces; lanes are put together by halves.
 //   bytes      12 a piece and channel
+//   FLOP       some 10 a piece and channel, in f64
+//   source     the head of this file
 template <typename T>
 __global__ void __launch_bounds__(kMomentThreads) conv_moments_kernel(const ConvCall<T> call) {
   const int64_t n_out = call.s.out_channels, lane = threadIdx.x % 32;

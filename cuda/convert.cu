@@ -12,6 +12,7 @@ uint32_t blocks_for(int64_t n) { return static_cast<uint32_t>(min64(div_up(n, kT
 
 // A thread owns every n-th element, n the number of threads of the grid.
 //   bytes      one element read and one written
+//   source     kernels.h; rounding to nearest even
 __global__ void __launch_bounds__(kThreads)
     convert_elements_kernel(void* dst, const void* src, int64_t n, int32_t dst_dtype, int32_t src_dtype) {
   const int64_t stride = static_cast<int64_t>(gridDim.x) * kThreads;

@@ -7,6 +7,8 @@ namespace {
 
 // A block owns one row, a thread one run of its codes.
 //   bytes      4 codes, and once more the run in which the sum crosses
+//   FLOP       1 a code, in f64;  shared  one sum per thread
+//   source     kernels.h: the first code at which the sum passes the uniform
 __global__ void __launch_bounds__(kDrawThreads)
     draw_given_rows_kernel(int32_t* out, const float* p, const float* uniforms, int64_t codes) {
   SJD2_SHARED(DrawShared, shared);

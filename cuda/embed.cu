@@ -10,6 +10,7 @@ constexpr uint32_t kThreads = 256;
 // A block owns one row of the output, a thread every blockDim.x-th element of it. Every block reads all ids first: a bad one
 // must leave the output untouched, and a few thousand ids lie in the caches.
 //   bytes      rows (4 rows + hidden (sizeof(T) + 4)), the ids from the caches
+//   source     kernels.h
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     embed_rows_kernel(float* out, const T* table, const int32_t* ids, int64_t rows, int64_t vocab, int64_t hidden,

@@ -9,6 +9,8 @@ constexpr uint32_t kThreads = 128;
 
 // A thread owns one group of one picture: a few thousand numbers in all, in f64 and in the channels' order.
 //   bytes      8 a channel read, with weight and bias 16; 12 written
+//   FLOP       some 10 a channel, in f64
+//   source     arXiv:1803.08494
 __global__ void __launch_bounds__(kThreads)
     group_norm_groups_kernel(float* norm, const float* moments, const float* weight, const float* bias, int64_t batch,
                              int64_t channels, int64_t groups, float eps) {

@@ -21,6 +21,7 @@ struct Exponential {
 // untouched.
 //   shared     one partial result per warp, then one sum per thread
 //   bytes      4 codes, twice, and 4 rows of targets;  FLOP  one exponential in f64 a code
+//   source     kernels.h: the logit less the logarithm of the sum of exponentials, from the largest logit on
 __global__ void __launch_bounds__(kDrawThreads, 1)
     log_likelihood_rows_kernel(float* out, const float* logits, const int32_t* targets, int64_t rows, int64_t codes,
                                Fault* fault) {

@@ -63,6 +63,7 @@ struct SkinnyShared {
 //   registers  sums: kRows / 16 x 2 fragments of 4
 //   bytes      weights once per kRows rows: n_out depth 2; x n_out / 64 times, from the second-level cache
 //   FLOP       2 rows n_out n_in
+//   source     the sum of kernels.h; its order: docs/adr/0002. Fragments and swizzle: device/tensor_core.cuh
 // A stage is fetched kStages - 1 steps ahead, so that some 30 KB a block are under way: what memory's latency asks for.
 template <int kRows, int kStages>
 __global__ void __launch_bounds__(32 * kWarps) matmul_skinny_kernel(const MatmulCall<uint16_t> call) {
@@ -178,6 +179,7 @@ struct PlainShared {
 //   shared     32 inputs of the rows and of the weights
 //   registers  8 sums
 //   bytes      weights once per 16 rows: 4 n_out depth;  FLOP  2 rows n_out n_in
+//   source     the sum of kernels.h; its order: docs/adr/0002
 __global__ void __launch_bounds__(kPlainThreads) matmul_plain_kernel(const MatmulCall<float> call) {
   SJD2_SHARED(PlainShared, shared);
   const int thread = static_cast<int>(threadIdx.x);

@@ -10,6 +10,8 @@ constexpr uint32_t kThreads = 256;
 constexpr int64_t kMaxBlocks = 1 << 20;
 
 // A thread owns every n-th element: dst[r, :] = src[r, :] with rows of `depth` elements. What lies behind n_in stays zero.
+//   bytes      one element read and one written
+//   source     the layout of layout.h
 __global__ void __launch_bounds__(kThreads)
     pack_weights_rows_kernel(void* dst, const void* src, int64_t n, int64_t n_in, int64_t depth, int32_t dst_dtype,
                              int32_t src_dtype) {

@@ -9,6 +9,7 @@ constexpr uint32_t kThreads = 256;
 
 // A block owns one row, a thread every blockDim.x-th element of it.
 //   bytes      hidden (4 + sizeof(T))
+//   source     kernels.h; rounding to nearest even
 template <typename T>
 __global__ void __launch_bounds__(kThreads)
     round_rows_kernel(T* out, const float* x, const sjd2_sequence* sequences, int64_t max_window, int64_t hidden) {

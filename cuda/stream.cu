@@ -30,9 +30,12 @@ bool loses_device(int32_t error) {
     case cudaErrorInvalidPc:
     case cudaErrorAssert:
     case cudaErrorECCUncorrectable:
+    case cudaErrorNvlinkUncorrectable:
+    case cudaErrorInvalidAddressSpace:
     case cudaErrorDevicesUnavailable:
     case cudaErrorContextIsDestroyed:
     case cudaErrorCudartUnloading:
+    case cudaErrorUnknown:
       return true;
     default:
       return false;

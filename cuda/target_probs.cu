@@ -173,6 +173,7 @@ __global__ void __launch_bounds__(kThreads)
 }
 
 // A thread owns one image. Behind the rows: those still running must not see a status that another row has set.
+//   bytes      4 a row read
 __global__ void target_probs_status_kernel(sjd2_image* images, const int32_t* unusable, int64_t n_images, int64_t max_window) {
   const int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
   if (i >= n_images) return;

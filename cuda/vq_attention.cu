@@ -23,6 +23,7 @@ struct TransposeShared {
 //              1: keys to [positions][depth of channels]     2: values to [channels][depth of positions]; zeros behind both
 //   shared     the values' tile, turned over
 //   bytes      4 read and sizeof(T) written an element
+//   source     kernels.h: what makes the two products those of matmul
 template <typename T>
 __global__ void __launch_bounds__(kTileThreads)
     vq_attention_pack_kernel(T* queries, T* keys, T* values, const float* qkv, int64_t first, int64_t rows, int64_t positions,
@@ -56,6 +57,8 @@ struct SoftmaxShared {
 // A block owns one row of scores, a thread every 256th of them; the row is read three times, the last two from the caches.
 //   shared     one partial result per warp
 //   bytes      4 positions read, sizeof(T) written
+//   FLOP       some 20 a score, most of it one exponential
+//   source     kernels.h: softmax from the largest score on
 template <typename T>
 __global__ void __launch_bounds__(kSoftmaxThreads)
     vq_attention_softmax_kernel(T* weights, const float* scores, int64_t positions, float scale) {

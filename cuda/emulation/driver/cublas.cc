@@ -1,6 +1,6 @@
 // cuBLAS on the CPU, as far as the CUDA backend uses it: handles, streams, workspaces and general products in
-// f32. Column-major like the original. Sums run along k in order, in f32: close to the library, never bit for
-// bit.
+// f32. Column-major like the original. Sums are f32, in an order that depends on the number of columns, as the
+// library's choice of an algorithm does: whoever needs a column's bits whatever stands beside it must not come here.
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -88,13 +88,19 @@ int32_t multiply(const void* arguments, char* message, size_t capacity) {
     return 700;  // CUDA_ERROR_ILLEGAL_ADDRESS
   }
   auto* c = reinterpret_cast<char*>(p.c);
+  // Parts of k, each summed upwards, the last one first: never the order of the backend's own product.
+  const int64_t parts = 2 + p.n % 5, part = (p.k + parts - 1) / parts;
   for (int64_t j = 0; j < p.n; ++j) {
     for (int64_t i = 0; i < p.m; ++i) {
       float sum = 0;
-      for (int64_t l = 0; l < p.k; ++l) {
-        const float x = element(p.a, p.transpose_a != 0 ? i * p.lda + l : l * p.lda + i, p.type);
-        const float y = element(p.b, p.transpose_b != 0 ? l * p.ldb + j : j * p.ldb + l, p.type);
-        sum += x * y;
+      for (int64_t first = (parts - 1) * part; first >= 0; first -= part) {
+        float partial = 0;
+        for (int64_t l = first; l < first + part && l < p.k; ++l) {
+          const float x = element(p.a, p.transpose_a != 0 ? i * p.lda + l : l * p.lda + i, p.type);
+          const float y = element(p.b, p.transpose_b != 0 ? l * p.ldb + j : j * p.ldb + l, p.type);
+          partial += x * y;
+        }
+        sum += partial;
       }
       float value = p.alpha * sum;
       const int64_t at = (j * p.ldc + i) * 4;

@@ -224,8 +224,11 @@ int32_t Device::enqueue(Stream* stream, Work work) {
   return kSuccess;
 }
 
+void Device::note(const char* name) { ++counts_[std::string("ran ") + name]; }
+
 int32_t Device::run(const Work& work) {
   ++counts_["tasks"];
+  note(work.name);
   std::string why;
   const int32_t result = work.run(why);
   if (result != kSuccess) lose(result, std::string(work.name) + ": " + why);

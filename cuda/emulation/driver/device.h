@@ -133,6 +133,7 @@ class Device {
   void destroy(Executable* executable);
 
   // --- for tests
+  void note(const char* name);  // that work of that name ran
   int64_t count(const std::string& name) const;
   void fail_call(const std::string& function, int32_t skip, int32_t result);
   void lose(int32_t result, const std::string& why);

@@ -590,6 +590,7 @@ API cuGraphLaunch(void* handle, void* stream_handle) {
     if (executable == nullptr || stream == nullptr) return bad_handle("a graph or a stream");
     return device().enqueue(stream, {"graph", [nodes = executable->nodes](std::string& why) -> int32_t {
                                        for (const Work& node : *nodes) {
+                                         device().note(node.name);
                                          if (int32_t result = node.run(why)) {
                                            why = std::string(node.name) + ": " + why;
                                            return result;

@@ -33,7 +33,7 @@ int32_t sjd2_emu_enqueue(void* stream, const char* name, sjd2_emu_task task, con
 int32_t sjd2_emu_is_device_memory(uint64_t address, uint64_t bytes);
 
 // How often a driver function was called since the last reset, by its name: "cuGraphLaunch". "tasks" counts
-// pieces of work that ran, "launches" those that a stream took.
+// pieces of work that ran, "launches" those that a stream took; "ran attention_plain_kernel" those of that name that ran.
 int64_t sjd2_emu_count(const char* name);
 
 // The call of `function` after the next `skip` ones answers `result` and does nothing else.

@@ -56,7 +56,7 @@ public final class Pass implements AutoCloseable {
         this.backend = Backends.open(backend, threads);
         this.kernels = this.backend.kernels();
         this.model = SyntheticWeights.load(this.backend, shape, layers, codes, dtype);
-        this.forward = new TransformerForward(model, batch, rows, PROMPT.length + length);
+        this.forward = new TransformerForward(model, batch, rows, PROMPT.length + length, PROMPT.length);
         forward.prefill(Collections.nCopies(batch, new Prompt.Tokens(PROMPT)));
         this.state = new StateBlock(this.backend, arena, batch, 1, rows);
         state.set(0, ImageField.LENGTH, length);

@@ -1,10 +1,10 @@
 package io.sjd2;
 
+import io.sjd2.decode.DecodeExtents;
 import io.sjd2.decode.DecodeListener;
 import io.sjd2.decode.DecodeOptions;
 import io.sjd2.decode.DecodeRequest;
 import io.sjd2.decode.DecodeResult;
-import io.sjd2.decode.Decoder;
 import io.sjd2.decode.DecoderSpec;
 import io.sjd2.decode.SamplingOptions;
 import io.sjd2.io.ModelFormatException;
@@ -64,6 +64,7 @@ public final class Engine implements AutoCloseable {
     private final ImageCodec pictures;
     private final ModelInfo info;
     private final WindowPlans plans;
+    private final ForwardPool forwards;
     private boolean closed;
     private boolean deviceLost;
 
@@ -75,6 +76,7 @@ public final class Engine implements AutoCloseable {
         this.frame = frame;
         this.pictures = pictures;
         this.info = describe();
+        this.forwards = new ForwardPool(model);
         this.plans = new WindowPlans(
                 model, length -> frame.filler(length, model.conditions()), GenerationConfig.read(folder));
     }
@@ -396,7 +398,7 @@ public final class Engine implements AutoCloseable {
     /// that did.
     private void closeParts() {
         KernelException failure = null;
-        for (Runnable part : List.<Runnable>of(pictures::close, model::close, backend::close)) {
+        for (Runnable part : List.<Runnable>of(forwards::close, pictures::close, model::close, backend::close)) {
             try {
                 part.run();
             } catch (KernelException e) {
@@ -506,13 +508,19 @@ public final class Engine implements AutoCloseable {
 
         List<GeneratedImage> run() {
             List<GeneratedImage> images = new ArrayList<>(request.images());
-            int capacity = prompts.longest() + length;
-            MemoryNeeds needs =
-                    new MemoryNeeds(model, sampling.guided() ? 2 : 1, window, length, capacity, decoder.noise());
+            MemoryNeeds needs = new MemoryNeeds(
+                    model,
+                    sampling.guided() ? 2 : 1,
+                    window,
+                    length,
+                    forwards.capacity(prompts.longest() + length),
+                    forwards.longest(prompts.longest()),
+                    decoder.noise());
             event.begin();
             try {
                 for (int first = 0; first < request.images(); ) {
-                    int count = needs.picturesThatFit(Math.min(IMAGES_PER_BATCH, request.images() - first));
+                    int count = needs.picturesThatFit(
+                            Math.min(IMAGES_PER_BATCH, request.images() - first), forwards.idleBytes());
                     images.addAll(fittingBatch(needs, first, count));
                     first += count;
                 }
@@ -528,7 +536,7 @@ public final class Engine implements AutoCloseable {
         /// A batch, whose failure to have memory says what would fit.
         private List<GeneratedImage> fittingBatch(MemoryNeeds needs, int first, int count) {
             try {
-                return batch(first, count);
+                return batch(needs, first, count);
             } catch (KernelException e) {
                 throw e.outOfMemory() ? needs.explain(e, count) : e;
             }
@@ -552,7 +560,7 @@ public final class Engine implements AutoCloseable {
             event.commit();
         }
 
-        private List<GeneratedImage> batch(int first, int count) {
+        private List<GeneratedImage> batch(MemoryNeeds needs, int first, int count) {
             if (listener.cancelled()) {
                 throw new CancellationException("cancelled before picture " + first);
             }
@@ -567,31 +575,32 @@ public final class Engine implements AutoCloseable {
                 }
                 sequences.add(new DecodeRequest.Image(request.seed(), first + i, cond, guided ? cond + 1 : -1));
             }
-            int capacity = prompts.longest() + length;
             int[] forced = model.description()
                     .picture()
                     .forced(grid, model.description().codes());
+            DecodeRequest wanted = new DecodeRequest(length, forced, sequences);
+            DecodeOptions options = new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart);
             long start = System.nanoTime();
-            try (TransformerForward forward = new TransformerForward(model, batch.size(), window, capacity)) {
-                prefill(forward, batch);
-                long prefilled = System.nanoTime();
-                DecodeResult result = new Decoder(forward)
-                        .decode(
-                                new DecodeRequest(length, forced, sequences),
-                                new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart),
-                                new Watch(first));
-                long decoded = System.nanoTime();
-                finishedTokens += (long) count * length;
-                finishedPasses += result.statistics().iterations();
-                List<GeneratedImage> images = new ArrayList<>(count);
-                for (int i = 0; i < count; i++) {
-                    GeneratedImage image =
-                            image(first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
-                    images.add(image);
-                    listener.finished(image);
-                }
-                return images;
+            long prefilled;
+            DecodeResult result;
+            try (ForwardPool.Lease lease = forwards.lend(
+                    needs.capacity(), needs.longest(), DecodeExtents.of(wanted, options), needs.bytes(count))) {
+                prefill(lease.forward(), batch);
+                prefilled = System.nanoTime();
+                result = lease.decoder().decode(wanted, options, new Watch(first));
+                lease.keep();
             }
+            long decoded = System.nanoTime();
+            finishedTokens += (long) count * length;
+            finishedPasses += result.statistics().iterations();
+            List<GeneratedImage> images = new ArrayList<>(count);
+            for (int i = 0; i < count; i++) {
+                GeneratedImage image =
+                        image(first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
+                images.add(image);
+                listener.finished(image);
+            }
+            return images;
         }
 
         private void prefill(TransformerForward forward, List<Prompt> batch) {

@@ -17,8 +17,9 @@ import java.util.OptionalLong;
 /// @param window     rows of a sequence
 /// @param length     positions of a picture
 /// @param capacity   entries of a sequence's cache
+/// @param longest    entries of the longest prompt
 /// @param noise      whether fresh positions start as noise
-record MemoryNeeds(Transformer model, int sequences, int window, int length, int capacity, boolean noise) {
+record MemoryNeeds(Transformer model, int sequences, int window, int length, int capacity, int longest, boolean noise) {
     /// Memory is handed out in pieces of this size; small tensors share one.
     private static final long PIECE = 2L << 20;
 
@@ -29,7 +30,7 @@ record MemoryNeeds(Transformer model, int sequences, int window, int length, int
 
     private long bytes(int images, int rows, DType dtype) {
         long batch = (long) images * sequences;
-        return TransformerForward.bytes(model, dtype, batch, rows, capacity)
+        return TransformerForward.bytes(model, dtype, batch, rows, capacity, longest)
                 + Decoder.bytes(
                         images,
                         batch,
@@ -47,10 +48,12 @@ record MemoryNeeds(Transformer model, int sequences, int window, int length, int
     }
 
     /// How many of `most` pictures fit side by side; 1 if none does, as that is what trying will tell.
-    int picturesThatFit(int most) {
+    ///
+    /// @param spare  bytes in use that would be given back
+    int picturesThatFit(int most, long spare) {
         OptionalLong free = model.backend().freeMemory();
         int images = most;
-        while (free.isPresent() && images > 1 && !fits(bytes(images), free.getAsLong())) {
+        while (free.isPresent() && images > 1 && !fits(bytes(images), free.getAsLong() + spare)) {
             images--;
         }
         return images;

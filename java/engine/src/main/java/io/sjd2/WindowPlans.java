@@ -158,8 +158,8 @@ final class WindowPlans {
             for (int i = 0; i < windows.length; i++) {
                 int window = windows[sweep % 2 == 0 ? i : windows.length - 1 - i];
                 // Each window gets a forward pass of its own: views of a wider one would cost more than a decode does.
-                try (TransformerForward forward =
-                        new TransformerForward(model, prompts.size(), window, prompt.length() + length)) {
+                try (TransformerForward forward = new TransformerForward(
+                        model, prompts.size(), window, prompt.length() + length, prompt.length())) {
                     forward.prefill(prompts);
                     double millis = PassTimer.measure(
                                     forward, new DecodeRequest(length, forced, sequences), options, window)

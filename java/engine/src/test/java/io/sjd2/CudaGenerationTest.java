@@ -10,6 +10,8 @@ import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
+import java.util.concurrent.CompletableFuture;
+import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
@@ -104,6 +106,26 @@ class CudaGenerationTest {
                 .isEqualTo(-1);
     }
 
+    /// They take turns, on other threads than the one that opened the engine, and on one recording.
+    @Test
+    void twoAtATimeGetTheirOwnPictures() {
+        EmulatedDriver.reset();
+        GenerationRequest request = REQUEST.withDecoder("exact").withWindow(32);
+        List<CompletableFuture<int[]>> pictures = Stream.of(5, 6)
+                .map(seed -> CompletableFuture.supplyAsync(
+                        () -> cuda.generate(request.withSeed(seed), GenerationListener.NONE)
+                                .getFirst()
+                                .tokens()))
+                .toList();
+        for (int i = 0; i < pictures.size(); i++) {
+            int[] want = cpu.generate(request.withSeed(5 + i), GenerationListener.NONE)
+                    .getFirst()
+                    .tokens();
+            assertThat(pictures.get(i).join()).as("picture %d", i).containsExactly(want);
+        }
+        assertThat(EmulatedDriver.count("cuGraphInstantiateWithFlags")).isEqualTo(1);
+    }
+
     @Test
     void aPassIsOneGraphAndOneWait() {
         long[] few = countsOf(16);
@@ -113,9 +135,13 @@ class CudaGenerationTest {
         assertThat(many[1] - few[1]).as("launches of a graph").isEqualTo(morePasses);
         assertThat(many[2] - few[2]).as("waits").isEqualTo(morePasses);
         assertThat(many[3] - few[3]).as("pieces of work handed over otherwise").isLessThanOrEqualTo(3 * morePasses);
+        long[] again = countsOf(16);
+        assertThat(again[0]).as("passes of the same picture").isEqualTo(few[0]);
+        assertThat(again[1]).as("launches: what was recorded for it is kept").isEqualTo(few[0]);
+        assertThat(again[4]).as("recordings").isZero();
     }
 
-    /// Passes, launches of a graph, waits, and everything that the stream was given.
+    /// Passes, launches of a graph, waits, everything that the stream was given, and recordings.
     private static long[] countsOf(int window) {
         EmulatedDriver.reset();
         GenerationRequest request = REQUEST.withDecoder("exact").withWindow(window);
@@ -124,7 +150,8 @@ class CudaGenerationTest {
             images.getFirst().statistics().passes(),
             EmulatedDriver.count("cuGraphLaunch"),
             EmulatedDriver.count("cuStreamSynchronize"),
-            EmulatedDriver.count("launches")
+            EmulatedDriver.count("launches"),
+            EmulatedDriver.count("cuGraphInstantiateWithFlags")
         };
     }
 }

@@ -105,7 +105,7 @@ class CudaMemoryTest {
         ModelDescription description = ModelDescription.read(demo());
         try (Transformer model = Transformer.load(backend, demo(), description, dtype, LoadListener.NONE)) {
             long before = backend.freeMemory().orElseThrow();
-            long foretold = TransformerForward.bytes(model, dtype, batch, window, 280);
+            long foretold = TransformerForward.bytes(model, dtype, batch, window, 280, 280);
             try (TransformerForward forward = new TransformerForward(model, batch, window, 280)) {
                 assertThat(forward.backend()).isSameAs(backend);
                 long taken = before - backend.freeMemory().orElseThrow();

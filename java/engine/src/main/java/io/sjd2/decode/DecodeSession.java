@@ -17,14 +17,15 @@ import java.util.Arrays;
 import java.util.stream.Collectors;
 import org.jspecify.annotations.Nullable;
 
-/// Everything that one decode allocates, and the phases of an iteration over it.
+/// Everything that a decode allocates, and the phases of an iteration over it. Another decode of the same extents may
+/// {@link #restart} it, and with it what the backend recorded of an iteration.
 ///
 /// Owns its memory; {@link #close} waits for the backend first. Confined to the backend's thread.
 final class DecodeSession implements AutoCloseable {
     private final ForwardPass forward;
     private final Backend backend;
     private final Arena arena;
-    private final DecodeRequest request;
+    private final DecodeExtents extents;
     private final DraftEmbeddings embeddings;
     private final StateBlock state;
     private final WindowState slots;
@@ -33,7 +34,9 @@ final class DecodeSession implements AutoCloseable {
     private final Backend.Recurring iteration;
     private final DecodeEvents.Forward forwardEvent = new DecodeEvents.Forward();
     private final DecodeEvents.Verify verifyEvent = new DecodeEvents.Verify();
+    private DecodeRequest request;
     private @Nullable WindowRecorder recorder;
+    private boolean watched;
     private @Nullable MemorySegment levelCopy;
     private int iterations;
     private long startedAt;
@@ -50,37 +53,62 @@ final class DecodeSession implements AutoCloseable {
         this.forward = forward;
         this.backend = forward.backend();
         this.request = request;
-        int window = options.effectiveWindow(request.length());
-        int levels = options.effectiveLevels();
-        int images = request.images().size();
+        this.extents = DecodeExtents.of(request, options);
+        int window = extents.window();
+        int images = extents.images();
         int codes = forward.codes();
         checkForced(request.forced(), codes);
-        this.embeddings = forward.embeddings(levels);
-        this.arena = Arena.ofConfined();
+        this.embeddings = forward.embeddings(extents.levels());
+        // Whoever is given a session that was kept may be another thread.
+        this.arena = Arena.ofShared();
         try {
-            this.state = new StateBlock(backend, arena, request.batch(), images, window);
+            this.state = new StateBlock(backend, arena, extents.batch(), images, window);
             this.slots = WindowState.allocate(
                     backend,
                     arena,
                     images,
                     window,
-                    request.length(),
+                    extents.length(),
                     codes,
                     forward.hiddenSize(),
-                    levels > 0,
-                    request.forced() != null);
+                    extents.levels() > 0,
+                    extents.forced());
             this.input = backend.allocate(arena, DType.F32, images, window, forward.hiddenSize());
-            this.logits = backend.allocate(arena, DType.F32, request.batch(), window, codes);
-            uploadForced(slots.forced(), request.forced());
-            for (int image = 0; image < images; image++) {
-                start(image, options, window, levels);
-            }
-            state.push();
+            this.logits = backend.allocate(arena, DType.F32, extents.batch(), window, codes);
+            start(options);
             this.iteration = backend.recurring(this::enqueue);
         } catch (RuntimeException | Error e) {
             arena.close();
             throw e;
         }
+    }
+
+    /// Sets up another decode, which ends as one in a new session would.
+    ///
+    /// @throws IllegalArgumentException if a forced token is a sampled code
+    void restart(DecodeRequest next, DecodeOptions options) {
+        if (!DecodeExtents.of(next, options).equals(extents)) {
+            throw new IllegalArgumentException("restart: " + DecodeExtents.of(next, options) + ", expected " + extents);
+        }
+        checkForced(next.forced(), forward.codes());
+        request = next;
+        iterations = 0;
+        watched = false;
+        state.clear();
+        slots.clear(backend);
+        start(options);
+    }
+
+    DecodeExtents extents() {
+        return extents;
+    }
+
+    private void start(DecodeOptions options) {
+        uploadForced(slots.forced(), request.forced());
+        for (int image = 0; image < extents.images(); image++) {
+            start(image, options);
+        }
+        state.push();
     }
 
     /// Bytes of the backend's memory that a session takes, but for a few that do not grow with the window.
@@ -101,19 +129,19 @@ final class DecodeSession implements AutoCloseable {
 
     private void uploadForced(@Nullable Tensor target, int @Nullable [] forced) {
         if (target != null && forced != null) {
-            backend.upload(target, arena.allocateFrom(ValueLayout.JAVA_INT, forced));
+            backend.upload(target, MemorySegment.ofArray(forced));
         }
     }
 
-    private void start(int image, DecodeOptions options, int window, int levels) {
+    private void start(int image, DecodeOptions options) {
         DecodeRequest.Image wanted = request.images().get(image);
         SamplingOptions sampling = options.sampling();
         state.set(image, ImageField.SEED_LOW, (int) wanted.seed());
         state.set(image, ImageField.SEED_HIGH, (int) (wanted.seed() >>> 32));
         state.set(image, ImageField.INDEX, wanted.index());
         state.set(image, ImageField.LENGTH, request.length());
-        state.set(image, ImageField.WINDOW, window);
-        state.set(image, ImageField.LEVELS, levels);
+        state.set(image, ImageField.WINDOW, extents.window());
+        state.set(image, ImageField.LEVELS, extents.levels());
         state.set(image, ImageField.RESTART, options.effectiveRestart());
         state.set(image, ImageField.DECODER, options.decoder().kind().ordinal());
         state.set(image, ImageField.SAMPLER, sampling.sampler().ordinal());
@@ -158,7 +186,10 @@ final class DecodeSession implements AutoCloseable {
 
     /// Copies every window from now on, before verification and after.
     WindowView watchWindows() {
-        recorder = new WindowRecorder(backend, arena, state, slots);
+        if (recorder == null) {
+            recorder = new WindowRecorder(backend, arena, state, slots);
+        }
+        watched = true;
         return recorder;
     }
 
@@ -169,7 +200,7 @@ final class DecodeSession implements AutoCloseable {
         preparedAt = startedAt;
         forwardAt = startedAt;
         predictedAt = 0;
-        if (recorder == null) {
+        if (!watched) {
             iteration.run();
         } else {
             // A recording cannot copy to the host between two operations.
@@ -182,7 +213,7 @@ final class DecodeSession implements AutoCloseable {
         } else {
             noteVerified();
         }
-        if (recorder != null) {
+        if (watched && recorder != null) {
             recorder.noteOutcome();
         }
     }
@@ -233,7 +264,7 @@ final class DecodeSession implements AutoCloseable {
     private void enqueue() {
         backend.kernels().windowInput(input, slots, embeddings, state);
         preparedAt = System.nanoTime();
-        if (recorder != null) {
+        if (watched && recorder != null) {
             recorder.noteDrafts();
         }
         forwardAt = System.nanoTime();
@@ -278,12 +309,11 @@ final class DecodeSession implements AutoCloseable {
     int[][] tokens() {
         int images = state.images();
         int length = request.length();
-        MemorySegment host = arena.allocate(slots.tokens().bytes(), ValueLayout.JAVA_INT.byteAlignment());
-        backend.download(host, slots.tokens());
-        int[][] tokens = new int[images][length];
+        int[] all = new int[images * length];
+        backend.download(MemorySegment.ofArray(all), slots.tokens());
+        int[][] tokens = new int[images][];
         for (int image = 0; image < images; image++) {
-            MemorySegment.copy(
-                    host, ValueLayout.JAVA_INT, (long) image * length * Integer.BYTES, tokens[image], 0, length);
+            tokens[image] = Arrays.copyOfRange(all, image * length, (image + 1) * length);
         }
         return tokens;
     }

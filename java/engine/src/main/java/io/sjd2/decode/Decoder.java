@@ -41,10 +41,16 @@ public final class Decoder {
     /// @throws CancellationException     if the listener asks for it; nothing of the decode remains
     public DecodeResult decode(DecodeRequest request, DecodeOptions options, DecodeListener listener) {
         try (DecodeSession session = new DecodeSession(forward, request, options)) {
-            Run run = new Run(session, request.length());
-            run.loop(listener);
-            return new DecodeResult(session.tokens(), run.statistics(options));
+            return decode(session, request, options, listener);
         }
+    }
+
+    /// Decodes in a session that is set up for it.
+    static DecodeResult decode(
+            DecodeSession session, DecodeRequest request, DecodeOptions options, DecodeListener listener) {
+        Run run = new Run(session, request.length());
+        run.loop(listener);
+        return new DecodeResult(session.tokens(), run.statistics(options));
     }
 
     /// The loop and its counters: everything that an iteration touches exists before the first one.

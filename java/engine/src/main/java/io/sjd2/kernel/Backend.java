@@ -5,6 +5,7 @@ import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.OptionalLong;
+import java.util.function.BooleanSupplier;
 
 /// One device, one stream, one allocator. Confined to one thread at a time.
 ///
@@ -34,6 +35,12 @@ public interface Backend extends AutoCloseable {
     /// @throws KernelException if the device has not that much memory, saying how much was asked for
     Tensor allocate(Arena owner, DType dtype, long... shape);
 
+    /// Who gives memory back before {@link #allocate} fails for want of it: called on its thread, again and again until
+    /// there is enough or the answer is false. Backends whose memory is the host's never ask.
+    ///
+    /// @param giveBack  frees something that is kept for later and answers whether it did
+    default void reserve(BooleanSupplier giveBack) {}
+
     /// Bytes of the device that nobody uses at the moment; empty where memory is the host's.
     default OptionalLong freeMemory() {
         return OptionalLong.empty();
@@ -54,6 +61,12 @@ public interface Backend extends AutoCloseable {
     /// What it enqueues may run after its memory's arena is asked to close: synchronise first.
     default Recurring recurring(Runnable work) {
         return work::run;
+    }
+
+    /// Whether {@link #recurring} records: then the recording, and the memory that it works on, are worth keeping from
+    /// one use to the next.
+    default boolean records() {
+        return false;
     }
 
     /// Recurring work; each {@link #run} enqueues it once.

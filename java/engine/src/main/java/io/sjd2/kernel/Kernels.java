@@ -68,7 +68,9 @@ public interface Kernels {
     /// `out = T(x)`, for products whose input is not normalised; `out` T, `x` f32, equal shapes.
     void round(Tensor out, Tensor x, @Nullable StateBlock state);
 
-    /// `out[r,n] = (accumulate ? out[r,n] : 0) + bias[n] + sum_k x[r,k] w[n,k]`, f32 accumulation.
+    /// `out[r,n] = (accumulate ? out[r,n] : 0) + bias[n] + sum_k x[r,k] w[n,k]`, f32 accumulation. A row's bits depend
+    /// on
+    /// that row alone; with a block of {@link StateBlock#forPrompts} also on the number of its sequence's live rows.
     ///
     /// @param out   `[batch, window, n_out]` f32; overlaps no input
     /// @param x     `[batch, window, n_in]` T

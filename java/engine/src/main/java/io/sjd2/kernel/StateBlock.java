@@ -21,6 +21,7 @@ public final class StateBlock {
     private final int batch;
     private final int images;
     private final int maxWindow;
+    private final boolean prompts;
     /// Images, then sequences, so that one copy moves both.
     private final Tensor whole;
     private final Tensor sequenceTensor;
@@ -31,9 +32,24 @@ public final class StateBlock {
 
     /// @param owner      frees the block
     /// @param batch      sequences, at least 1
-    /// @param images     images, at least 1 (a prefill uses one that nothing reads)
+    /// @param images     images, at least 1
     /// @param maxWindow  rows per sequence of every tensor that goes with this block
     public StateBlock(Backend backend, Arena owner, int batch, int images, int maxWindow) {
+        this(backend, owner, batch, images, maxWindow, false);
+    }
+
+    /// A block for feeding prompts: which rows are live is the host's decision and follows from each sequence's own
+    /// prompt, so that an operation may look them up in the mirror, and may let a row's result depend on how many rows
+    /// its sequence has there.
+    ///
+    /// @param owner      frees the block
+    /// @param batch      sequences, at least 1
+    /// @param maxWindow  rows per sequence of every tensor that goes with this block
+    public static StateBlock forPrompts(Backend backend, Arena owner, int batch, int maxWindow) {
+        return new StateBlock(backend, owner, batch, 1, maxWindow, true);
+    }
+
+    private StateBlock(Backend backend, Arena owner, int batch, int images, int maxWindow, boolean prompts) {
         if (batch < 1 || images < 1 || maxWindow < 1) {
             throw new IllegalArgumentException("state block: batch " + batch + ", images " + images + " and window "
                     + maxWindow + " must be at least 1");
@@ -42,6 +58,7 @@ public final class StateBlock {
         this.batch = batch;
         this.images = images;
         this.maxWindow = maxWindow;
+        this.prompts = prompts;
         this.whole = backend.allocate(owner, DType.I32, images * (long) IMAGE_INTS + batch * (long) SEQUENCE_INTS);
         this.mirror = backend.hostMemory() ? whole.data() : owner.allocate(whole.bytes(), 64);
         long imageBytes = images * (long) IMAGE_INTS * Integer.BYTES;
@@ -61,6 +78,11 @@ public final class StateBlock {
 
     public int maxWindow() {
         return maxWindow;
+    }
+
+    /// Whether it is one of {@link #forPrompts}.
+    public boolean prompts() {
+        return prompts;
     }
 
     /// `[batch, 4]` i32 in the backend's memory.
@@ -109,6 +131,11 @@ public final class StateBlock {
 
     private long imageOffset(int image, ImageField field) {
         return ((long) image * IMAGE_INTS + field.ordinal()) * 4;
+    }
+
+    /// Makes every field of the mirror 0, as it is in a new block.
+    public void clear() {
+        mirror.fill((byte) 0);
     }
 
     /// Mirror to device.

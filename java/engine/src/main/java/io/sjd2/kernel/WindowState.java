@@ -3,6 +3,7 @@ package io.sjd2.kernel;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
+import java.lang.foreign.MemorySegment;
 import org.jspecify.annotations.Nullable;
 
 /// The window of every image: drafts, their noisy embeddings, their probability rows, and the tokens committed so far.
@@ -26,6 +27,12 @@ public record WindowState(
         int codes) {
     /// Ints of one draft.
     public static final int DRAFT_INTS = 4;
+
+    /// Makes every slot fresh again. What lies in the other tensors then is not read: a fresh slot has no noise and no
+    /// row, and no token counts that is not committed.
+    public void clear(Backend backend) {
+        backend.upload(drafts, MemorySegment.ofArray(new int[Math.toIntExact(drafts.elements())]));
+    }
 
     /// Allocates an empty window: every slot fresh (kind NONE, level 0; the decoder sets levels before the first pass).
     public static WindowState allocate(

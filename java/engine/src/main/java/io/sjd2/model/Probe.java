@@ -19,6 +19,9 @@ public final class Probe implements AutoCloseable {
     private final TransformerForward forward;
     private final int width;
 
+    /// Bounds what a head over a whole vocabulary takes.
+    private static final int FED_AT_ONCE = 64;
+
     /// What a piece gave.
     ///
     /// @param hidden      `[layers][rows, hidden_size]`: the residual stream behind each block
@@ -32,7 +35,7 @@ public final class Probe implements AutoCloseable {
         this.model = model;
         this.backend = model.backend();
         this.width = model.config().hiddenSize();
-        this.forward = new TransformerForward(model, 1, 1, capacity);
+        this.forward = new TransformerForward(model, 1, 1, capacity, FED_AT_ONCE + 1);
     }
 
     /// Embeddings of tokens, `[ids.length, hidden_size]`.

@@ -82,7 +82,8 @@ public final class Scorer {
         int chunk = Math.min(CHUNK, codes.length);
         float[] result = new float[codes.length];
         try (Arena arena = Arena.ofShared();
-                TransformerForward forward = new TransformerForward(model, 1, chunk, prompt.length() + codes.length)) {
+                TransformerForward forward =
+                        new TransformerForward(model, 1, chunk, prompt.length() + codes.length, prompt.length())) {
             forward.prefill(List.of(prompt));
             StateBlock state = new StateBlock(backend, arena, 1, 1, chunk);
             WindowState window = WindowState.allocate(

@@ -22,7 +22,7 @@ import org.jspecify.annotations.Nullable;
 /// state block. Confined to the backend's thread; owns its memory until {@link #close()}.
 public final class TransformerForward implements ForwardPass, AutoCloseable {
     /// Rows per sequence that a prefill feeds at once; bounds the workspace, not the prompt.
-    private static final int PREFILL_CHUNK = 64;
+    private static final int PREFILL_CHUNK = 256;
 
     private final Transformer model;
     private final TransformerConfig config;
@@ -71,6 +71,12 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     /// @param capacity  most cached positions of a sequence, prompt and picture together
     /// @throws IllegalArgumentException if `capacity` is beyond the model's positions
     public TransformerForward(Transformer model, int batch, int window, int capacity) {
+        this(model, batch, window, capacity, capacity);
+    }
+
+    /// As the other one, with no more workspace than prompts of `longest` entries need; longer ones are fed in smaller
+    /// pieces.
+    public TransformerForward(Transformer model, int batch, int window, int capacity, int longest) {
         if (batch < 1 || window < 1 || capacity < 1) {
             throw new IllegalArgumentException("forward pass: batch " + batch + ", window " + window + " and capacity "
                     + capacity + " must be at least 1");
@@ -98,11 +104,11 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
                 values.add(backend.allocate(arena, model.dtype(), batch, capacity, c.kvHeads(), c.headDim()));
             }
             this.lastPrompt = backend.allocate(arena, DType.F32, batch, c.hiddenSize());
-            int chunk = Math.max(1, Math.min(PREFILL_CHUNK, capacity));
+            int chunk = promptRows(capacity, longest);
             Workspace whole = allocateWorkspace(Math.max(window, chunk));
             this.decodeSpace = viewed(whole, window);
             this.prefillSpace = viewed(whole, chunk);
-            this.prefillState = new StateBlock(backend, arena, batch, 1, chunk);
+            this.prefillState = StateBlock.forPrompts(backend, arena, batch, chunk);
             this.promptIds = backend.allocate(arena, DType.I32, chunk);
             this.promptLengths = new int[batch];
             this.promptPositions = new int[batch];
@@ -113,13 +119,24 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
         }
     }
 
+    /// Rows per sequence that prompts are fed by. The last entry of a prompt is not fed. The number follows from the
+    /// longest
+    /// prompt, yet a sequence's pieces do not: all of it is one, or each but the last has as many rows as are ever fed.
+    ///
+    /// @param capacity  most cached positions of a sequence
+    /// @param longest   entries of the longest prompt
+    public static int promptRows(int capacity, int longest) {
+        return Math.max(1, Math.min(PREFILL_CHUNK, Math.min(capacity, longest - 1)));
+    }
+
     /// Bytes of the backend's memory that a forward pass of these extents takes, but for what an allocator rounds up.
     ///
-    /// @param dtype  f32 or bf16: what the cache and the products' inputs are stored as
-    public static long bytes(Transformer model, DType dtype, long batch, int window, int capacity) {
+    /// @param dtype    f32 or bf16: what the cache and the products' inputs are stored as
+    /// @param longest  entries of the longest prompt
+    public static long bytes(Transformer model, DType dtype, long batch, int window, int capacity, int longest) {
         TransformerConfig c = model.config();
         long t = dtype.bytes();
-        long rows = batch * Math.max(window, Math.min(PREFILL_CHUNK, capacity));
+        long rows = batch * Math.max(window, promptRows(capacity, longest));
         long cache = 2L * c.layers() * batch * capacity * c.kvHeads() * c.headDim() * t;
         long rope = (long) RopeTable.rows(c, capacity) * c.headDim() * Float.BYTES;
         long floats = 2L * c.hiddenSize() + c.qkvSize() + 2L * c.intermediateSize();

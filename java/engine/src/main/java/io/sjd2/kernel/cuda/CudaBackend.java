@@ -11,6 +11,7 @@ import io.sjd2.kernel.TrainingKernels;
 import io.sjd2.kernel.cuda.CudaPointers.DevicePointer;
 import io.sjd2.kernel.cuda.CudaPointers.Stream;
 import io.sjd2.kernel.ffm.NativeKernels;
+import io.sjd2.kernel.ffm.NativeLibrary;
 import io.sjd2.kernel.ffm.NativeStream;
 import io.sjd2.kernel.ffm.NvtxRanges;
 import io.sjd2.tensor.DType;
@@ -20,7 +21,11 @@ import java.lang.System.Logger.Level;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
 import java.util.Arrays;
+import java.util.Objects;
 import java.util.OptionalLong;
+import java.util.Set;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.function.BooleanSupplier;
 import jcuda.driver.CUstream_flags;
 import org.jspecify.annotations.Nullable;
 
@@ -34,11 +39,13 @@ public final class CudaBackend implements Backend {
     /// System property: `false` runs every iteration kernel by kernel, for debuggers and profilers.
     static final String GRAPHS_PROPERTY = "sjd2.cuda.graphs";
 
-    /// System property: `cublas` leaves products of more than 128 rows to NVIDIA's library; `own`, or nothing, computes
-    /// all of them with the engine's kernels, each row the same whatever is beside it.
+    /// System property: `auto`, or nothing, leaves the products of long prompts to NVIDIA's library where there is one;
+    /// `own` computes all of them with the engine's kernels; `cublas` leaves every product of more than 128 rows to the
+    /// library, whose rows then depend on what is beside them. `docs/adr/0010`.
     static final String PRODUCTS_PROPERTY = "sjd2.cuda.products";
 
     private static final Logger LOG = System.getLogger(CudaBackend.class.getName());
+    private static final Set<String> LOGGED = ConcurrentHashMap.newKeySet();
     private static final boolean SYNC = Boolean.getBoolean("sjd2.sync");
 
     private final CudaDevice device;
@@ -48,8 +55,11 @@ public final class CudaBackend implements Backend {
     private final NativeStream stream;
     private final CudaStaging staging;
     private final Kernels kernels;
-    private final @Nullable CudaProducts products;
+    private final CudaProducts.@Nullable Binding library;
+    private final String productsChoice;
+    private @Nullable CudaProducts products;
     private final boolean graphs;
+    private BooleanSupplier giveBack = () -> false;
     private boolean closed;
 
     /// @throws KernelException if there is no driver or no such device, or the library refuses
@@ -63,13 +73,16 @@ public final class CudaBackend implements Backend {
         this.arena = Arena.ofShared();
         NativeStream opened = null;
         try {
-            opened = driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
+            opened = openStream(driver);
             this.stream = opened;
-            this.products = openProducts();
+            String wanted = System.getProperty(PRODUCTS_PROPERTY, "auto");
+            this.library = chooseLibrary(wanted);
+            this.productsChoice = describeChoice(wanted);
+            logOnce(productsChoice);
             this.kernels = NvtxRanges.around(
-                    products == null
+                    library == null
                             ? new NativeKernels(stream, name, arena)
-                            : new CudaKernels(stream, name, arena, device, products));
+                            : new CudaKernels(stream, name, arena, device, this::products, wanted.equals("cublas")));
             this.staging = new CudaStaging(device, handle, stream);
         } catch (RuntimeException | Error e) {
             if (opened != null) {
@@ -81,34 +94,83 @@ public final class CudaBackend implements Backend {
         }
     }
 
+    private NativeStream openStream(CudaDriver driver) {
+        try {
+            return driver.kernels().openStream(1, MemorySegment.ofAddress(handle.address()), device::enter);
+        } catch (KernelException e) {
+            throw e.outOfMemory() ? e.explained(device.available()) : e;
+        }
+    }
+
     /// The device that is asked for.
     static int ordinal() {
         return Integer.getInteger(DEVICE_PROPERTY, 0);
     }
 
-    private @Nullable CudaProducts openProducts() {
-        String wanted = System.getProperty(PRODUCTS_PROPERTY, "own");
+    private static CudaProducts.@Nullable Binding chooseLibrary(String wanted) {
         return switch (wanted) {
-            case "own" -> {
-                LOG.log(Level.DEBUG, () -> name + ": products by the engine's kernels");
-                yield null;
-            }
-            case "cublas" -> {
-                CudaProducts opened = CudaProducts.open(device, handle, arena);
-                LOG.log(Level.INFO, () -> name + ": products of more than 128 rows by " + opened.description());
-                yield opened;
-            }
+            case "own" -> null;
+            case "auto" -> CudaProducts.find().orElse(null);
+            case "cublas" ->
+                CudaProducts.find()
+                        .orElseThrow(() -> new KernelException(
+                                "-D" + PRODUCTS_PROPERTY + "=cublas: " + CudaProducts.MISSING
+                                        + "; install CUDA's libraries, or leave the products to the engine's own kernels",
+                                NativeLibrary.UNSUPPORTED));
             default ->
                 throw new IllegalArgumentException(
-                        "-D" + PRODUCTS_PROPERTY + "=" + wanted + ": expected own or cublas");
+                        "-D" + PRODUCTS_PROPERTY + "=" + wanted + ": expected auto, own or cublas");
         };
     }
 
-    /// For `doctor`: what computes products of many rows.
+    /// Backends are opened again and again, and choose alike.
+    private void logOnce(String text) {
+        if (LOGGED.add(text)) {
+            LOG.log(Level.INFO, () -> name + ": " + text);
+        }
+    }
+
+    private String describeChoice(String wanted) {
+        String asked = ", as -D" + PRODUCTS_PROPERTY + "=" + wanted + " asks";
+        if (library == null) {
+            return "products by the engine's kernels" + (wanted.equals("own") ? asked : ": " + CudaProducts.MISSING);
+        }
+        return wanted.equals("cublas")
+                ? "products of more than 128 rows by " + library.label() + asked + ", whatever is beside a row"
+                : "products of prompts of more than 128 rows by " + library.label()
+                        + ", all others by the engine's kernels";
+    }
+
+    /// The library's handle; made when a product first needs it, which costs time and memory that most prompts are too
+    /// short for. The first run of recurring work is not recorded, so that it is there before one is.
+    private CudaProducts products() {
+        CudaProducts opened = products;
+        while (opened == null) {
+            try {
+                opened = CudaProducts.open(
+                        Objects.requireNonNull(library, "a backend without a library asks for none"), device, handle);
+                logOnce("products by " + opened.description());
+                products = opened;
+            } catch (KernelException e) {
+                device.noticeLoss(e);
+                if (!e.outOfMemory() || !giveBack.getAsBoolean()) {
+                    throw e.explained("-D" + PRODUCTS_PROPERTY + "=own does without cuBLAS");
+                }
+            }
+        }
+        return opened;
+    }
+
+    /// For `doctor`: what computes products, and why.
     String productsDescription() {
-        return products == null
-                ? "the engine's kernels (-D" + PRODUCTS_PROPERTY + "=cublas leaves those of many rows to cuBLAS)"
-                : products.description();
+        if (library == null) {
+            return productsChoice;
+        }
+        try {
+            return productsChoice + "; it is " + products().description();
+        } catch (KernelException e) {
+            return productsChoice + "; it does not open: " + e.getMessage();
+        }
     }
 
     CudaDevice device() {
@@ -137,7 +199,7 @@ public final class CudaBackend implements Backend {
         for (long extent : shape) {
             bytes = Math.multiplyExact(bytes, extent);
         }
-        MemorySegment memory = device.allocate(owner, bytes, dtype.label() + Arrays.toString(shape));
+        MemorySegment memory = allocateOrGiveBack(owner, bytes, dtype.label() + Arrays.toString(shape));
         Tensor tensor = Tensor.of(memory, dtype, shape);
         if (bytes > 0) {
             device.require(
@@ -146,6 +208,23 @@ public final class CudaBackend implements Backend {
                     tensor.toString());
         }
         return tensor;
+    }
+
+    private MemorySegment allocateOrGiveBack(Arena owner, long bytes, String what) {
+        while (true) {
+            try {
+                return device.allocate(owner, bytes, what);
+            } catch (KernelException e) {
+                if (!e.outOfMemory() || !giveBack.getAsBoolean()) {
+                    throw e;
+                }
+            }
+        }
+    }
+
+    @Override
+    public void reserve(BooleanSupplier kept) {
+        giveBack = kept;
     }
 
     @Override
@@ -204,7 +283,15 @@ public final class CudaBackend implements Backend {
     @Override
     public Recurring recurring(Runnable work) {
         return NvtxRanges.around(
-                NvtxRanges.DECODE_STEP, graphs ? new CudaGraph(device, handle, work) : Backend.super.recurring(work));
+                NvtxRanges.DECODE_STEP,
+                graphs
+                        ? new CudaGraph(device, handle, work, () -> giveBack.getAsBoolean())
+                        : Backend.super.recurring(work));
+    }
+
+    @Override
+    public boolean records() {
+        return graphs;
     }
 
     @Override
@@ -240,8 +327,9 @@ public final class CudaBackend implements Backend {
     private void release() {
         try {
             device.enter();
-            if (products != null) {
-                products.close();
+            CudaProducts opened = products;
+            if (opened != null) {
+                opened.close();
             }
             staging.close();
             device.requireUnlessLost(cuStreamDestroy(handle), "cuStreamDestroy");

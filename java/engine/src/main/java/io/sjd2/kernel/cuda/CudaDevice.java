@@ -182,7 +182,8 @@ final class CudaDevice {
         }
     }
 
-    private String available() {
+    /// For messages: what is free.
+    String available() {
         long[] free = new long[1];
         long[] total = new long[1];
         // A device that is lost does not answer; what it was asked for is the message then.

@@ -152,7 +152,10 @@ final class CudaDriver {
             System.setProperty("java.io.tmpdir", folder.toString());
             load.run();
         } catch (IOException e) {
-            throw new KernelException("JCuda cannot be unpacked into " + shared + ": " + e.getMessage(), e);
+            throw new KernelException(
+                    "JCuda cannot be unpacked into " + shared + ": " + e
+                            + "; make room there, or name another folder with -Djava.io.tmpdir",
+                    e);
         } catch (LinkageError e) {
             throw new KernelException(
                     "JCuda cannot be loaded: " + firstLine(e) + "; put jcuda and its natives for this platform on the"

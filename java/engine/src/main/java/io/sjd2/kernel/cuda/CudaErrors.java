@@ -31,7 +31,9 @@ final class CudaErrors {
         return switch (result) {
             case CUresult.CUDA_ERROR_OUT_OF_MEMORY -> NativeLibrary.OUT_OF_MEMORY;
             case CUresult.CUDA_ERROR_DEINITIALIZED,
+                    CUresult.CUDA_ERROR_DEVICE_UNAVAILABLE,
                     CUresult.CUDA_ERROR_ECC_UNCORRECTABLE,
+                    CUresult.CUDA_ERROR_NVLINK_UNCORRECTABLE,
                     CUresult.CUDA_ERROR_ILLEGAL_ADDRESS,
                     CUresult.CUDA_ERROR_LAUNCH_TIMEOUT,
                     CUresult.CUDA_ERROR_CONTEXT_IS_DESTROYED,
@@ -43,6 +45,17 @@ final class CudaErrors {
                     CUresult.CUDA_ERROR_INVALID_PC,
                     CUresult.CUDA_ERROR_LAUNCH_FAILED,
                     CUresult.CUDA_ERROR_UNKNOWN -> NativeLibrary.DEVICE_LOST;
+            case CUresult.CUDA_ERROR_STUB_LIBRARY,
+                    CUresult.CUDA_ERROR_NO_DEVICE,
+                    CUresult.CUDA_ERROR_INVALID_DEVICE,
+                    CUresult.CUDA_ERROR_DEVICE_NOT_LICENSED,
+                    CUresult.CUDA_ERROR_NO_BINARY_FOR_GPU,
+                    CUresult.CUDA_ERROR_UNSUPPORTED_PTX_VERSION,
+                    CUresult.CUDA_ERROR_NOT_PERMITTED,
+                    CUresult.CUDA_ERROR_NOT_SUPPORTED,
+                    CUresult.CUDA_ERROR_SYSTEM_NOT_READY,
+                    CUresult.CUDA_ERROR_SYSTEM_DRIVER_MISMATCH,
+                    CUresult.CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE -> NativeLibrary.UNSUPPORTED;
             default -> NativeLibrary.LAUNCH_FAILED;
         };
     }

@@ -80,7 +80,7 @@ final class CudaFindings {
         List<String> found = Stream.of("libcublas.so.12", "libcublas.so.13")
                 .filter(name -> CublasLibrary.find(name).isPresent())
                 .toList();
-        return "products by " + backend.productsDescription() + "; cuBLAS here: "
+        return backend.productsDescription() + "; cuBLAS here: "
                 + (found.isEmpty() ? "none" : String.join(", ", found));
     }
 }

@@ -8,27 +8,33 @@ import static jcuda.driver.JCudaDriver.cuStreamBeginCapture;
 import static jcuda.driver.JCudaDriver.cuStreamEndCapture;
 
 import io.sjd2.kernel.Backend;
+import java.util.function.BooleanSupplier;
 import jcuda.driver.CUgraph;
 import jcuda.driver.CUgraphExec;
+import jcuda.driver.CUresult;
 import jcuda.driver.CUstream;
 import jcuda.driver.CUstreamCaptureMode;
 import org.jspecify.annotations.Nullable;
 
 /// Work that is recorded as a graph at its second run and replayed from then on.
 ///
-/// The first run is an ordinary one: kernels are loaded and the library's workspace grows, neither of which may happen
-/// while a stream is captured.
+/// The first run is an ordinary one: kernels are loaded, which may not happen while a stream is captured. A recording
+/// holds addresses, so it lives as long as the memory that it works on; the library's workspace is the stream's and
+/// never moves.
 final class CudaGraph implements Backend.Recurring {
     private final CudaDevice device;
     private final CUstream stream;
     private final Runnable work;
+    private final BooleanSupplier giveBack;
     private boolean warm;
     private @Nullable CUgraphExec recorded;
 
-    CudaGraph(CudaDevice device, CUstream stream, Runnable work) {
+    /// @param giveBack  as of {@link Backend#reserve}: a recording takes memory of the device, too
+    CudaGraph(CudaDevice device, CUstream stream, Runnable work, BooleanSupplier giveBack) {
         this.device = device;
         this.stream = stream;
         this.work = work;
+        this.giveBack = giveBack;
     }
 
     @Override
@@ -64,7 +70,11 @@ final class CudaGraph implements Backend.Recurring {
         device.require(cuStreamEndCapture(stream, graph), "cuStreamEndCapture", "");
         try {
             CUgraphExec executable = new CUgraphExec();
-            device.require(cuGraphInstantiate(executable, graph, 0), "cuGraphInstantiate", "");
+            int result = cuGraphInstantiate(executable, graph, 0);
+            while (result == CUresult.CUDA_ERROR_OUT_OF_MEMORY && giveBack.getAsBoolean()) {
+                result = cuGraphInstantiate(executable, graph, 0);
+            }
+            device.require(result, "cuGraphInstantiate", "a recording of an iteration; " + device.available());
             return executable;
         } finally {
             cuGraphDestroy(graph);

@@ -11,7 +11,6 @@ import io.sjd2.kernel.KernelException;
 import io.sjd2.kernel.cuda.CudaPointers.DevicePointer;
 import io.sjd2.kernel.cuda.CudaPointers.Stream;
 import io.sjd2.kernel.ffm.CublasLibrary;
-import io.sjd2.kernel.ffm.NativeLibrary;
 import io.sjd2.tensor.DType;
 import java.lang.foreign.Arena;
 import java.lang.foreign.MemorySegment;
@@ -38,7 +37,34 @@ abstract sealed class CudaProducts implements AutoCloseable {
     /// What NVIDIA recommends for Hopper; older devices ask for less.
     private static final long WORKSPACE_BYTES = 32L << 20;
 
-    private CudaProducts() {}
+    /// Why {@link #find} finds nothing.
+    static final String MISSING = "neither libcublas.so.12, with JCublas, nor libcublas.so.13 can be loaded";
+
+    private static final String CUDA_12 = "libcublas.so.12";
+    private static final String CUDA_13 = "libcublas.so.13";
+
+    private final Arena owner;
+
+    /// @param owner  of the workspace; closed with the handle
+    private CudaProducts(Arena owner) {
+        this.owner = owner;
+    }
+
+    /// Which library there is, and so which way to it.
+    enum Binding {
+        JCUBLAS("CUDA 12's cuBLAS through JCublas"),
+        FFM("CUDA 13's cuBLAS through FFM");
+
+        private final String label;
+
+        Binding(String label) {
+            this.label = label;
+        }
+
+        String label() {
+            return label;
+        }
+    }
 
     /// `out[r,n] = (accumulate ? out[r,n] : 0) + sum_k x[r,k] w[n,k]` in f32.
     ///
@@ -50,29 +76,49 @@ abstract sealed class CudaProducts implements AutoCloseable {
     /// For the log: library, version, binding.
     abstract String description();
 
-    @Override
-    public abstract void close();
+    abstract void destroy();
 
-    /// The binding that fits the library that is here.
-    ///
-    /// @param owner  frees the workspace
-    /// @throws KernelException if there is no library
-    static CudaProducts open(CudaDevice device, Stream stream, Arena owner) {
-        if (loads("libcublas.so.12")) {
-            return new ThroughJCublas(device, stream, owner);
+    @Override
+    public final void close() {
+        try {
+            destroy();
+        } finally {
+            owner.close();
         }
-        Optional<CublasLibrary> library = CublasLibrary.find("libcublas.so.13");
-        if (library.isPresent()) {
-            return throughFfm(device, stream, owner, library.get());
-        }
-        throw new KernelException(
-                "-Dsjd2.cuda.products=cublas: neither libcublas.so.12 nor libcublas.so.13 can be loaded; install CUDA's"
-                        + " libraries, or leave the products to the engine's own kernels",
-                NativeLibrary.UNSUPPORTED);
     }
 
-    static CudaProducts throughFfm(CudaDevice device, Stream stream, Arena owner, CublasLibrary library) {
-        return new ThroughFfm(device, stream, owner, library);
+    /// The binding that fits the library that is here; loads the library and nothing of JCublas.
+    static Optional<Binding> find() {
+        if (hasJCublas() && loads(CUDA_12)) {
+            return Optional.of(Binding.JCUBLAS);
+        }
+        return CublasLibrary.find(CUDA_13).map(library -> Binding.FFM);
+    }
+
+    /// An embedder may leave it out; CUDA 13's library does without.
+    private static boolean hasJCublas() {
+        return CudaProducts.class.getResource("/jcuda/jcublas/JCublas2.class") != null;
+    }
+
+    /// A handle for the stream, which outlives it.
+    ///
+    /// @throws KernelException if the library, or JCublas, refuses, or there is no memory; nothing is left then
+    static CudaProducts open(Binding binding, CudaDevice device, Stream stream) {
+        Arena owner = Arena.ofShared();
+        try {
+            return switch (binding) {
+                case JCUBLAS -> new ThroughJCublas(device, stream, owner);
+                case FFM ->
+                    new ThroughFfm(
+                            device,
+                            stream,
+                            owner,
+                            CublasLibrary.find(CUDA_13).orElseThrow(() -> new KernelException(MISSING, 0)));
+            };
+        } catch (RuntimeException | Error e) {
+            owner.close();
+            throw e;
+        }
     }
 
     private static boolean loads(String name) {
@@ -100,18 +146,24 @@ abstract sealed class CudaProducts implements AutoCloseable {
         private final int version;
 
         ThroughJCublas(CudaDevice device, Stream stream, Arena owner) {
+            super(owner);
             CudaDriver.withPrivateFolder(() -> {
                 JCublas2.setLogLevel(LogLevel.LOG_QUIET);
                 JCublas2.setExceptionsEnabled(false);
             });
             MemorySegment workspace = device.allocate(owner, WORKSPACE_BYTES, "the workspace of cuBLAS");
             require(cublasCreate(handle), "cublasCreate");
-            require(cublasSetStream(handle, new cudaStream_t(stream)), "cublasSetStream");
-            require(
-                    cublasSetWorkspace(handle, new DevicePointer(workspace.address()), WORKSPACE_BYTES),
-                    "cublasSetWorkspace");
             int[] out = new int[1];
-            require(cublasGetVersion(handle, out), "cublasGetVersion");
+            try {
+                require(cublasSetStream(handle, new cudaStream_t(stream)), "cublasSetStream");
+                require(
+                        cublasSetWorkspace(handle, new DevicePointer(workspace.address()), WORKSPACE_BYTES),
+                        "cublasSetWorkspace");
+                require(cublasGetVersion(handle, out), "cublasGetVersion");
+            } catch (KernelException e) {
+                cublasDestroy(handle);
+                throw e;
+            }
             this.version = out[0];
         }
 
@@ -149,13 +201,12 @@ abstract sealed class CudaProducts implements AutoCloseable {
 
         private static void require(int status, String operation) {
             if (status != cublasStatus.CUBLAS_STATUS_SUCCESS) {
-                throw new KernelException(
-                        operation + " failed: " + cublasStatus.stringFor(status), NativeLibrary.LAUNCH_FAILED);
+                throw CublasLibrary.failure(status, operation);
             }
         }
 
         @Override
-        public void close() {
+        void destroy() {
             require(cublasDestroy(handle), "cublasDestroy");
         }
     }
@@ -168,12 +219,18 @@ abstract sealed class CudaProducts implements AutoCloseable {
         private final MemorySegment zero;
 
         ThroughFfm(CudaDevice device, Stream stream, Arena owner, CublasLibrary library) {
+            super(owner);
             this.library = library;
             this.one = owner.allocateFrom(ValueLayout.JAVA_FLOAT, 1);
             this.zero = owner.allocateFrom(ValueLayout.JAVA_FLOAT, 0);
             MemorySegment workspace = device.allocate(owner, WORKSPACE_BYTES, "the workspace of cuBLAS");
             this.handle = library.create();
-            library.use(handle, MemorySegment.ofAddress(stream.address()), workspace);
+            try {
+                library.use(handle, MemorySegment.ofAddress(stream.address()), workspace);
+            } catch (KernelException e) {
+                library.destroy(handle);
+                throw e;
+            }
         }
 
         @Override
@@ -207,7 +264,7 @@ abstract sealed class CudaProducts implements AutoCloseable {
         }
 
         @Override
-        public void close() {
+        void destroy() {
             library.destroy(handle);
         }
     }

@@ -150,8 +150,31 @@ public final class CublasLibrary {
 
     private void require(int status, String operation) {
         if (status != 0) {
-            throw new KernelException(
-                    operation + " on " + fileName + " failed: cuBLAS status " + status, NativeLibrary.LAUNCH_FAILED);
+            throw failure(status, operation + " on " + fileName);
         }
+    }
+
+    /// A status of the library that is not success, as an exception with the status that the kernels' library would
+    /// give.
+    ///
+    /// @param operation  with its shapes
+    public static KernelException failure(int status, String operation) {
+        return switch (status) { // cublasStatus_t
+            // The library answers so, too, when there was no memory for its handle.
+            case 1 -> failure(operation, status, "not initialized", NativeLibrary.LAUNCH_FAILED);
+            case 3 -> failure(operation, status, "no memory for what it needs inside", NativeLibrary.OUT_OF_MEMORY);
+            case 7 -> failure(operation, status, "an argument that it does not take", NativeLibrary.BAD_ARGUMENT);
+            case 8 -> failure(operation, status, "it has no code for this device", NativeLibrary.UNSUPPORTED);
+            case 11 -> failure(operation, status, "memory that it cannot reach", NativeLibrary.LAUNCH_FAILED);
+            case 13 -> failure(operation, status, "the device did not execute it", NativeLibrary.LAUNCH_FAILED);
+            case 14 -> failure(operation, status, "an error inside of the library", NativeLibrary.LAUNCH_FAILED);
+            case 15 -> failure(operation, status, "not supported", NativeLibrary.UNSUPPORTED);
+            case 16 -> failure(operation, status, "no license", NativeLibrary.UNSUPPORTED);
+            default -> failure(operation, status, "unknown", NativeLibrary.LAUNCH_FAILED);
+        };
+    }
+
+    private static KernelException failure(String operation, int status, String text, int code) {
+        return new KernelException(operation + " failed: cuBLAS status " + status + ": " + text, code);
     }
 }

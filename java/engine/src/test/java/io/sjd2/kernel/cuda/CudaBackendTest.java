@@ -228,7 +228,8 @@ class CudaBackendTest {
                 .anyMatch(line -> line.startsWith("driver for CUDA 12.8, 1 device"))
                 .anyMatch(line -> line.startsWith("emulated device 0, sm90, 4 multiprocessors, "))
                 .anyMatch(line -> line.startsWith("library "))
-                .anyMatch(line -> line.startsWith("products by "));
+                .anyMatch(line -> line.startsWith("products of prompts of more than 128 rows by CUDA 12's cuBLAS")
+                        && line.contains("; it is cuBLAS 12.6 through JCublas; cuBLAS here: libcublas.so.12"));
         assertThat(new EmulatedCudaProvider().probe(1).available()).isTrue();
     }
 

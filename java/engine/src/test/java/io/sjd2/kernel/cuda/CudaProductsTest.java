@@ -1,8 +1,10 @@
 package io.sjd2.kernel.cuda;
 
 import static org.assertj.core.api.Assertions.assertThat;
+import static org.assertj.core.api.Assertions.assertThatThrownBy;
 
 import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.KernelException;
 import io.sjd2.kernel.cuda.CudaPointers.Stream;
 import io.sjd2.kernel.ffm.CublasLibrary;
 import io.sjd2.tensor.DType;
@@ -16,6 +18,7 @@ import jcuda.driver.JCudaDriver;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.EnumSource;
 
 /// Products by the fake cuBLAS, through both bindings.
 class CudaProductsTest {
@@ -37,7 +40,7 @@ class CudaProductsTest {
             GuardedTensor dw = GuardedTensor.aligned("w", backend, arena, dtype, w, OUT, STRIDE);
             GuardedTensor out = GuardedTensor.aligned("out", backend, arena, DType.F32, start, ROWS, OUT);
             backend.synchronize();
-            multiply(version, dtype, accumulate, arena, ((CudaBackend) backend).device(), dx, dw, out);
+            multiply(version, dtype, accumulate, ((CudaBackend) backend).device(), dx, dw, out);
             double[] actual = GuardedTensor.decode(DType.F32, out.content());
             for (int r = 0; r < ROWS; r++) {
                 for (int n = 0; n < OUT; n++) {
@@ -61,16 +64,14 @@ class CudaProductsTest {
             int version,
             DType dtype,
             boolean accumulate,
-            Arena arena,
             CudaDevice device,
             GuardedTensor x,
             GuardedTensor w,
             GuardedTensor out) {
         Stream stream = new Stream();
         device.require(JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING), "stream", "");
-        try (CudaProducts products = version == 12
-                ? CudaProducts.open(device, stream, arena)
-                : CudaProducts.throughFfm(device, stream, arena, emulated13())) {
+        CudaProducts.Binding binding = version == 12 ? CudaProducts.Binding.JCUBLAS : CudaProducts.Binding.FFM;
+        try (CudaProducts products = CudaProducts.open(binding, device, stream)) {
             assertThat(products.description())
                     .isEqualTo("cuBLAS " + version + ".6 through " + (version == 12 ? "JCublas" : "FFM"));
             products.multiply(address(out), address(x), address(w), ROWS, OUT, IN, STRIDE, dtype, accumulate);
@@ -79,13 +80,43 @@ class CudaProductsTest {
         device.require(JCudaDriver.cuStreamDestroy(stream), "stream", "");
     }
 
-    private static CublasLibrary emulated13() {
-        return CublasLibrary.find("libcublas.so.13").orElseThrow();
-    }
-
     private static long address(GuardedTensor t) {
         Tensor tensor = t.tensor();
         return tensor.data().address();
+    }
+
+    /// Status, and what becomes of it: memory, a device or argument that does not fit, anything else.
+    @ParameterizedTest
+    @CsvSource({"3, -3", "8, -6", "15, -6", "16, -6", "7, -1", "1, -4", "11, -4", "13, -4", "14, -4", "99, -4"})
+    void everyStatusIsTyped(int status, int code) {
+        KernelException e = CublasLibrary.failure(status, "cublasGemmEx of 130 rows, n_out=5, n_in=67");
+        assertThat(e.status()).isEqualTo(code);
+        assertThat(e)
+                .hasMessageStartingWith(
+                        "cublasGemmEx of 130 rows, n_out=5, n_in=67 failed: cuBLAS status " + status + ": ");
+    }
+
+    /// Without room for the workspace nothing of the handle is left, and with room it opens.
+    @ParameterizedTest
+    @EnumSource(CudaProducts.Binding.class)
+    void withoutMemoryNothingIsLeft(CudaProducts.Binding binding) {
+        try (Backend backend = EmulatedDriver.open()) {
+            EmulatedDriver.reset();
+            CudaDevice device = ((CudaBackend) backend).device();
+            Stream stream = new Stream();
+            device.require(JCudaDriver.cuStreamCreate(stream, CUstream_flags.CU_STREAM_NON_BLOCKING), "stream", "");
+            long before = EmulatedDriver.liveAllocations();
+            EmulatedDriver.setMemory(16L << 20);
+            assertThatThrownBy(() -> CudaProducts.open(binding, device, stream))
+                    .isInstanceOf(KernelException.class)
+                    .hasMessageContaining("the workspace of cuBLAS needs 32.0 MiB")
+                    .matches(e -> ((KernelException) e).outOfMemory());
+            assertThat(EmulatedDriver.liveAllocations()).isEqualTo(before);
+            EmulatedDriver.reset();
+            CudaProducts.open(binding, device, stream).close();
+            assertThat(EmulatedDriver.liveAllocations()).isEqualTo(before);
+            device.require(JCudaDriver.cuStreamDestroy(stream), "stream", "");
+        }
     }
 
     @Test

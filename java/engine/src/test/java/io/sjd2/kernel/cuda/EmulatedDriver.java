@@ -30,6 +30,16 @@ public final class EmulatedDriver {
         }
     }
 
+    /// The same, with that much of NVIDIA's library: `auto`, `own` or `cublas`.
+    public static Backend openWithProducts(String products) {
+        System.setProperty(CudaBackend.PRODUCTS_PROPERTY, products);
+        try {
+            return open();
+        } finally {
+            System.clearProperty(CudaBackend.PRODUCTS_PROPERTY);
+        }
+    }
+
     /// The same, for work that no graph may hold: each iteration runs kernel by kernel.
     public static Backend openWithoutGraphs() {
         System.setProperty(CudaBackend.GRAPHS_PROPERTY, "false");
@@ -52,7 +62,7 @@ public final class EmulatedDriver {
     }
 
     /// The call of `function` after the next `skip` ones answers `result`.
-    static void fail(String function, int skip, int result) {
+    public static void fail(String function, int skip, int result) {
         try (Arena arena = Arena.ofConfined()) {
             LINKER.downcallHandle(
                             symbol("sjd2_emu_fail"),
@@ -85,7 +95,7 @@ public final class EmulatedDriver {
         }
     }
 
-    static long liveAllocations() {
+    public static long liveAllocations() {
         try {
             return (long) LINKER.downcallHandle(
                             symbol("sjd2_emu_live_allocations"), FunctionDescriptor.of(ValueLayout.JAVA_LONG))
