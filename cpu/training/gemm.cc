@@ -1,6 +1,6 @@
 // Matrix products of the trainer: packing of weights, and C = [addend +] op(A) op(B).
 //
-// Work is split over blocks of 32 rows of C; every element sums over all of K on one thread in ascending order.
+// Work is split over parts of C; every element sums over all of K on one thread in ascending order.
 
 #include "../threads.h"
 #include "product.h"
