@@ -32,16 +32,19 @@ class Carver {
   int64_t used_ = 0;
 };
 
+// Rows [r0, r1) of a head, which lie far apart: asked for together, they arrive together.
+template <typename T>
+void fetch_rows(const T* data, int64_t ld, int64_t r0, int64_t r1, int64_t head_dim) {
+  constexpr int64_t kLine = 64 / static_cast<int64_t>(sizeof(T));
+  for (int64_t r = r0; r < r1; ++r) {
+    for (int64_t j = 0; j < head_dim; j += kLine) prefetch_to_second_level(data + r * ld + j);
+  }
+}
+
 template <class P, typename T>
 void pack_all(typename P::Elem* out, const Matrix<T>& b) {
-  int64_t panels = round_up(b.cols, kBlock) / kPanel, stride = packed_panel<P>(b.rows);
-  for (int64_t p = 0; p < panels; ++p) {
-    if (p * kPanel >= b.cols) {
-      std::memset(out + p * stride, 0, static_cast<size_t>(stride) * sizeof(*out));
-    } else {
-      P::pack_b(out + p * stride, b, p * kPanel);
-    }
-  }
+  int64_t stride = packed_panel<P>(b.rows);
+  for (int64_t c = 0; c < b.cols; c += kBlock) P::pack_panels(out + c / kPanel * stride, stride, b, c);
 }
 
 // A block of 32 rows, in place where its layout allows it, otherwise packed into `space`.
@@ -136,6 +139,8 @@ int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, 
     Carver carver(base);
     w.carve(carver, len, head_dim);
     TileScope tiles;
+    fetch_rows(k + row * ld + kv * head_dim, ld, 0, len, head_dim);
+    fetch_rows(v + row * ld + kv * head_dim, ld, 0, len, head_dim);
     pack_all<P>(w.keys, Matrix<T>{k + row * ld + kv * head_dim, head_dim, len, ld, true});
     pack_all<P>(w.values, Matrix<T>{v + row * ld + kv * head_dim, len, head_dim, ld, false});
     int64_t lp = round_up(len, kBlock), depth = round_up(head_dim, P::kDepth),
@@ -173,8 +178,9 @@ int32_t forward(sjd2_stream stream, T* out, float* lse, const T* q, const T* k, 
 
 template <class P>
 struct BackwardSpace {
-  typename P::Elem *keys_along, *keys_across, *values_along, *queries, *grads, *block, *probs, *score_grads;
-  float *scores, *prob_grads, *key_sum, *value_sum;
+  typename P::Elem *keys_along, *keys_across, *values_along, *queries, *grads, *query, *grad, *side, *probs,
+      *score_grads;
+  float *key_sum, *value_sum;
   void carve(Carver& c, int64_t len, int64_t head_dim, int64_t group) {
     int64_t lp = round_up(len, kBlock), hp = round_up(head_dim, kBlock);
     using Elem = typename P::Elem;
@@ -183,11 +189,11 @@ struct BackwardSpace {
     keys_across = c.take<Elem>(packed_elements<P>(head_dim, len));
     queries = c.take<Elem>(packed_elements<P>(head_dim, len));
     grads = c.take<Elem>(packed_elements<P>(head_dim, len));
-    block = c.take<Elem>(kBlock * (lp > hp ? lp : hp));
+    query = c.take<Elem>(kBlock * hp);
+    grad = c.take<Elem>(kBlock * hp);
+    side = c.take<Elem>(kBlock * lp);
     probs = c.take<Elem>(lp * lp);
     score_grads = c.take<Elem>(lp * lp);
-    scores = c.take<float>(kBlock * lp);
-    prob_grads = c.take<float>(kBlock * lp);
     key_sum = group > 1 ? c.take<float>(lp * hp) : nullptr;
     value_sum = group > 1 ? c.take<float>(lp * hp) : nullptr;
   }
@@ -201,23 +207,23 @@ void key_side(T* grad, int64_t ld, float* running, bool first, bool last, const 
   int64_t lp = round_up(len, kBlock), hp = round_up(head_dim, kBlock), stride = packed_panel<P>(len);
   for (int64_t t0 = 0; t0 < len; t0 += kBlock) {
     int64_t depth = round_up(len - t0, P::kDepth), live = len - t0 < kBlock ? len - t0 : kBlock;
-    P::pack_a(space, Matrix<Elem>{m + t0 * lp + t0, kBlock, depth, lp, true}, 0);
-    row_block<P>(space, depth, panels + t0 * kPanel, stride, head_dim, 0, depth,
-                 [&](int64_t c, const float* block) {
-                   int64_t n = head_dim - c < kBlock ? head_dim - c : kBlock;
-                   for (int64_t r = 0; r < live; ++r) {
-                     over_row(n, [&](int64_t i, int64_t lanes) {
-                       Vec sum_so_far = load(block + r * kBlock + i);
-                       float* keep = running == nullptr ? nullptr : running + (t0 + r) * hp + c + i;
-                       if (!first) sum_so_far = sum_so_far + load(keep);
-                       if (last) {
-                         store_at(grad + (t0 + r) * ld + c + i, sum_so_far, lanes);
-                       } else {
-                         store(keep, sum_so_far);
-                       }
-                     });
-                   }
-                 });
+    Matrix<Elem> keys{m + t0 * lp + t0, kBlock, depth, lp, true};
+    transposed_block<P>(space, keys, panels + t0 * kPanel, stride, head_dim,
+                        [&](int64_t c, const float* block) {
+                          int64_t n = head_dim - c < kBlock ? head_dim - c : kBlock;
+                          for (int64_t r = 0; r < live; ++r) {
+                            over_row(n, [&](int64_t i, int64_t lanes) {
+                              Vec sum_so_far = load(block + r * kBlock + i);
+                              float* keep = running == nullptr ? nullptr : running + (t0 + r) * hp + c + i;
+                              if (!first) sum_so_far = sum_so_far + load(keep);
+                              if (last) {
+                                store_at(grad + (t0 + r) * ld + c + i, sum_so_far, lanes);
+                              } else {
+                                store(keep, sum_so_far);
+                              }
+                            });
+                          }
+                        });
   }
 }
 
@@ -245,6 +251,8 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
     TileScope tiles;
     const T* key = k + row * ld + kv * head_dim;
     const T* value = v + row * ld + kv * head_dim;
+    fetch_rows(key, ld, 0, len, head_dim);
+    fetch_rows(value, ld, 0, len, head_dim);
     pack_all<P>(w.keys_along, Matrix<T>{key, head_dim, len, ld, true});
     pack_all<P>(w.keys_across, Matrix<T>{key, len, head_dim, ld, false});
     pack_all<P>(w.values_along, Matrix<T>{value, head_dim, len, ld, true});
@@ -255,59 +263,62 @@ int32_t backward(sjd2_stream stream, T* dq, T* dk, T* dv, const T* d_out, const 
       int64_t h = kv * group + g;
       Matrix<T> queries{q + row * ld + h * head_dim, len, head_dim, ld, false};
       Matrix<T> grads{d_out + row * out_ld + h * head_dim, len, head_dim, out_ld, false};
+      fetch_rows(queries.data, ld, 0, len, head_dim);
+      fetch_rows(grads.data, out_ld, 0, len, head_dim);
+      fetch_rows(out + row * out_ld + h * head_dim, out_ld, 0, len, head_dim);
       pack_all<P>(w.queries, queries);
       pack_all<P>(w.grads, grads);
       for (int64_t t0 = 0; t0 < len; t0 += kBlock) {
-        int64_t width = t0 + kBlock, live = len - t0 < kBlock ? len - t0 : kBlock, a_ld;
-        const Elem* a = rows_of<P>(queries, t0, w.block, &a_ld);
+        int64_t width = t0 + kBlock, live = len - t0 < kBlock ? len - t0 : kBlock, query_ld, grad_ld;
+        const Elem* query_rows = rows_of<P>(queries, t0, w.query, &query_ld);
+        const Elem* grad_rows = rows_of<P>(grads, t0, w.grad, &grad_ld);
+        alignas(64) float deltas[kBlock], shifts[kBlock];
+        for (int64_t r = 0; r < live; ++r) {
+          int64_t t = row + t0 + r;
+          const T* o = out + t * out_ld + h * head_dim;
+          const T* go = d_out + t * out_ld + h * head_dim;
+          Vec dot = {};
+          over_row(head_dim, [&](int64_t j, int64_t lanes) {
+            dot = fma(load_at(o + j, lanes), load_at(go + j, lanes), dot);
+          });
+          deltas[r] = sum(dot);
+          shifts[r] = -lse[t * n_heads + h];
+        }
+        // Block by block, so that scores never leave the first-level cache.
         for (int64_t c = 0; c < width; c += kBlock) {
+          alignas(64) float scores[kBlock * kBlock], prob_grads[kBlock * kBlock];
           const Elem* b = w.keys_along + c / kPanel * along;
-          P::block(w.scores + c, lp, a, a_ld, b, b + along, 0, depth);
-        }
-        a = rows_of<P>(grads, t0, w.block, &a_ld);
-        for (int64_t c = 0; c < width; c += kBlock) {
-          const Elem* b = w.values_along + c / kPanel * along;
-          P::block(w.prob_grads + c, lp, a, a_ld, b, b + along, 0, depth);
-        }
-        for (int64_t r = 0; r < kBlock; ++r) {
-          Elem* p_row = w.probs + (t0 + r) * lp;
-          Elem* s_row = w.score_grads + (t0 + r) * lp;
-          int64_t i = 0;
-          if (r < live) {
-            int64_t t = t0 + r;
-            const T* o = out + (row + t) * out_ld + h * head_dim;
-            const T* go = grads.data + t * out_ld;
-            Vec dot = {};
-            over_row(head_dim, [&](int64_t j, int64_t lanes) {
-              dot = fma(load_at(o + j, lanes), load_at(go + j, lanes), dot);
-            });
-            Vec delta = splat(sum(dot)), shift = splat(-lse[(row + t) * n_heads + h]);
-            const float* score = w.scores + r * lp;
-            const float* grad = w.prob_grads + r * lp;
-            for (; i < width; i += kLanes) {
-              Vec p = exp(fma(load(score + i), splat(scale), shift));
-              if (i + kLanes > t + 1) {
-                IVec seen = reinterpret_cast<IVec>(lane_index() < static_cast<float>(t + 1 - i));
-                p = select(seen, p, splat(0.0f));
+          P::block(scores, kBlock, query_rows, query_ld, b, b + along, 0, depth);
+          b = w.values_along + c / kPanel * along;
+          P::block(prob_grads, kBlock, grad_rows, grad_ld, b, b + along, 0, depth);
+          for (int64_t r = 0; r < live; ++r) {
+            Vec p[2], s[2];
+            for (int64_t half = 0; half < 2; ++half) {
+              int64_t i = r * kBlock + half * kLanes, unseen = c + half * kLanes - t0 - r;
+              p[half] = exp(fma(load(scores + i), splat(scale), splat(shifts[r])));
+              if (unseen + kLanes > 1) {
+                IVec seen = reinterpret_cast<IVec>(lane_index() < static_cast<float>(1 - unseen));
+                p[half] = select(seen, p[half], splat(0.0f));
               }
-              store(p_row + i, p);
-              store(s_row + i, p * (load(grad + i) - delta) * scale);
+              s[half] = p[half] * (load(prob_grads + i) - splat(deltas[r])) * scale;
             }
+            P::put(w.probs + (t0 + r) * lp + c, p[0], p[1]);
+            P::put(w.score_grads + (t0 + r) * lp + c, s[0], s[1]);
           }
-          // Beyond the row's own block nothing is read for the queries' gradient; rows past the end must be zero.
-          if (r >= live) {
-            std::memset(p_row, 0, static_cast<size_t>(width) * sizeof(Elem));
-            std::memset(s_row, 0, static_cast<size_t>(width) * sizeof(Elem));
-          }
+        }
+        // Beyond a row's own block nothing is read for the queries' gradient; rows past the end must be zero.
+        for (int64_t r = live; r < kBlock; ++r) {
+          std::memset(w.probs + (t0 + r) * lp, 0, static_cast<size_t>(width) * sizeof(Elem));
+          std::memset(w.score_grads + (t0 + r) * lp, 0, static_cast<size_t>(width) * sizeof(Elem));
         }
         product_rows<P>(dq + (row + t0) * ld + h * head_dim, ld, w.score_grads + t0 * lp, lp, w.keys_across,
                         across, head_dim, width < key_depth ? width : key_depth, live, nullptr);
       }
       bool first = g == 0, last = g == group - 1;
       key_side<P>(dk + row * ld + kv * head_dim, ld, w.key_sum, first, last, w.score_grads, len, w.queries,
-                  head_dim, w.block);
+                  head_dim, w.side);
       key_side<P>(dv + row * ld + kv * head_dim, ld, w.value_sum, first, last, w.probs, len, w.grads,
-                  head_dim, w.block);
+                  head_dim, w.side);
     }
   });
   return failed ? SJD2_OUT_OF_MEMORY : SJD2_OK;

@@ -19,74 +19,155 @@ void over_flat(sjd2_stream stream, int64_t n, F&& f) {
   });
 }
 
-// out[r,c] = beta * addend[r,c] + alpha * (A B), on the running thread alone.
-template <class P>
-void small_product(float* out, const Matrix<float>& a, const Matrix<float>& b, float alpha,
-                   const float* addend, float beta, typename P::Elem* panels, typename P::Elem* rows) {
-  int64_t stride = packed_panel<P>(b.rows), count = round_up(b.cols, kBlock) / kPanel;
-  int64_t depth = round_up(a.cols, P::kDepth);
-  for (int64_t p = 0; p < count; ++p) {
-    if (p * kPanel >= b.cols) {
-      std::memset(panels + p * stride, 0, static_cast<size_t>(stride) * sizeof(*panels));
-    } else {
-      P::pack_b(panels + p * stride, b, p * kPanel);
+// out[c, r] = in[r, c] * scale for a [rows, cols] matrix.
+void transpose(float* out, int64_t ldo, const float* in, int64_t ldi, int64_t rows, int64_t cols,
+               float scale) {
+  constexpr int64_t kTile = 16;
+  for (int64_t r = 0; r < rows; r += kTile) {
+    int64_t nr = rows - r < kTile ? rows - r : kTile;
+    for (int64_t c = 0; c < cols; c += kTile) {
+      int64_t nc = cols - c < kTile ? cols - c : kTile;
+#if defined(__AVX512F__)
+      if (nr == kTile && nc == kTile) {
+        __m512i t[kTile];
+        for (int64_t i = 0; i < kTile; ++i)
+          t[i] = reinterpret_cast<__m512i>(load(in + (r + i) * ldi + c) * scale);
+        transpose16(t);
+        for (int64_t i = 0; i < kTile; ++i) store(out + (c + i) * ldo + r, reinterpret_cast<Vec>(t[i]));
+        continue;
+      }
+#endif
+      for (int64_t i = 0; i < nr; ++i) {
+        for (int64_t j = 0; j < nc; ++j) out[(c + j) * ldo + r + i] = in[(r + i) * ldi + c + j] * scale;
+      }
     }
   }
-  for (int64_t r0 = 0; r0 < a.rows; r0 += kBlock) {
-    P::pack_a(rows, a, r0);
-    int64_t live = a.rows - r0 < kBlock ? a.rows - r0 : kBlock;
-    row_block<P>(rows, depth, panels, stride, b.cols, 0, depth, [&](int64_t c, const float* block) {
-      int64_t n = b.cols - c < kBlock ? b.cols - c : kBlock;
-      for (int64_t r = 0; r < live; ++r) {
-        int64_t at = (r0 + r) * b.cols + c;
-        over_row(n, [&](int64_t i, int64_t lanes) {
-          Vec v = load(block + r * kBlock + i) * alpha;
-          if (addend != nullptr) v = fma(load_at(addend + at + i, lanes), splat(beta), v);
-          store_at(out + at + i, v, lanes);
-        });
-      }
-    });
-  }
 }
+
+// Newton-Schulz iteration on X [r, c], r <= c, kept in f32 and as operands of products. All extents are whole blocks,
+// zero beyond the matrix: no product has an edge. Gram matrix and polynomial are symmetric, bit for bit, for either
+// half sums the same products in the same order; blocks below the diagonal are copied.
+template <class P>
+class NewtonSchulz {
+  using Elem = typename P::Elem;
+
+ public:
+  NewtonSchulz(int64_t r, int64_t c) : r_(round_up(r, kBlock)), c_(round_up(c, kBlock)) {
+    int64_t larger = packed_elements<P>(r_, c_) > packed_elements<P>(c_, r_) ? packed_elements<P>(r_, c_)
+                                                                             : packed_elements<P>(c_, r_);
+    int64_t floats = r_ * c_ + r_ * r_, elems = r_ * c_ + 2 * r_ * r_ + larger;
+    base_ = static_cast<char*>(scratch(kSlotTask, floats * 4 + elems * static_cast<int64_t>(sizeof(Elem))));
+    x = reinterpret_cast<float*>(base_);
+    gram_ = x + r_ * c_;
+    operand_ = reinterpret_cast<Elem*>(gram_ + r_ * r_);
+    gram_operand_ = operand_ + r_ * c_;
+    poly_ = gram_operand_ + r_ * r_;
+    panels_ = poly_ + r_ * r_;
+  }
+  bool has_memory() const { return base_ != nullptr; }
+  int64_t ld() const { return c_; }
+
+  void run(int32_t steps) {
+    TileScope tiles;
+    for (int64_t i = 0; i < r_ * c_; i += kBlock) P::put(operand_ + i, load(x + i), load(x + i + kLanes));
+    for (int32_t step = 0; step < steps; ++step) {
+      pack(Matrix<Elem>{operand_, c_, r_, c_, true});
+      product(operand_, c_, r_, true, [&](int64_t i, int64_t j, const float* sums) {
+        put(gram_, gram_operand_, r_, i, j,
+            [&](int64_t r, int64_t k) { return load(sums + r * kBlock + k); });
+      });
+      pack(Matrix<Elem>{gram_operand_, r_, r_, r_, false});
+      product(gram_operand_, r_, r_, true, [&](int64_t i, int64_t j, const float* sums) {
+        put(nullptr, poly_, r_, i, j, [&](int64_t r, int64_t k) {
+          Vec squared = load(sums + r * kBlock + k) * 2.0315f;
+          return fma(load(gram_ + (i + r) * r_ + j + k), splat(-4.7750f), squared);
+        });
+      });
+      pack(Matrix<Elem>{operand_, r_, c_, c_, false});
+      product(poly_, r_, c_, false, [&](int64_t i, int64_t j, const float* sums) {
+        put(x, operand_, c_, i, j, [&](int64_t r, int64_t k) {
+          return fma(load(x + (i + r) * c_ + j + k), splat(3.4445f), load(sums + r * kBlock + k));
+        });
+      });
+    }
+  }
+
+  float* x;  // [r, c] in rows of ld()
+
+ private:
+  void pack(const Matrix<Elem>& b) {
+    int64_t stride = packed_panel<P>(b.rows);
+    for (int64_t c = 0; c < b.cols; c += kBlock) P::pack_panels(panels_ + c / kPanel * stride, stride, b, c);
+  }
+
+  // f(row, column, block[32][32]) for every block of A [r, depth] times the panels; of a symmetric product, for the
+  // blocks on and above the diagonal, then for their mirror images below it.
+  template <typename F>
+  void product(const Elem* a, int64_t depth, int64_t columns, bool symmetric, F&& f) {
+    alignas(64) float sums[kBlock * kBlock], mirrored[kBlock * kBlock];
+    int64_t stride = packed_panel<P>(depth);
+    for (int64_t i = 0; i < r_; i += kBlock) {
+      for (int64_t j = symmetric ? i : 0; j < columns; j += kBlock) {
+        const Elem* b = panels_ + j / kPanel * stride;
+        P::block(sums, kBlock, a + i * depth, depth, b, b + stride, 0, depth);
+        f(i, j, sums);
+        if (symmetric && j > i) {
+          transpose(mirrored, kBlock, sums, kBlock, kBlock, kBlock, 1.0f);
+          f(j, i, mirrored);
+        }
+      }
+    }
+  }
+
+  // One block of results, value(row, column) by 16 columns, to f32 memory and as operands.
+  template <typename F>
+  void put(float* wide, Elem* operands, int64_t ld, int64_t i, int64_t j, F&& value) {
+    for (int64_t r = 0; r < kBlock; ++r) {
+      Vec low = value(r, 0), high = value(r, kLanes);
+      int64_t at = (i + r) * ld + j;
+      if (wide != nullptr) store_pair(wide + at, low, high);
+      P::put(operands + at, low, high);
+    }
+  }
+
+  int64_t r_, c_;
+  char* base_;
+  float* gram_;
+  Elem *operand_, *gram_operand_, *poly_, *panels_;
+};
 
 // Orthogonalises u in place. The shorter side leads, so that the Gram matrix is the small one.
 template <class P>
 bool newton_schulz(float* u, int64_t rows, int64_t cols, int32_t steps) {
-  using Elem = typename P::Elem;
   bool tall = rows > cols;
   int64_t r = tall ? cols : rows, c = tall ? rows : cols;
-  int64_t n = r * c;
-  int64_t panel_elements = packed_elements<P>(c, r) > packed_elements<P>(r, c) ? packed_elements<P>(c, r)
-                                                                               : packed_elements<P>(r, c);
-  int64_t row_elements = kBlock * round_up(c, P::kDepth);
-  int64_t floats = round_up(2 * n + 2 * r * r, kLanes);
-  auto* base = static_cast<float*>(scratch(
-      kSlotTask, floats * 4 + (panel_elements + row_elements) * static_cast<int64_t>(sizeof(Elem)) + 256));
-  if (base == nullptr) return false;
-  float *x = base, *next = x + n, *gram = next + n, *poly = gram + r * r;
-  auto* panels = reinterpret_cast<Elem*>(base + floats);
-  Elem* block = panels + round_up(panel_elements, kBlock);
+  NewtonSchulz<P> iteration(r, c);
+  if (!iteration.has_memory()) return false;
   Vec squares = {};
-  over_row(n, [&](int64_t i, int64_t lanes) {
+  over_row(r * c, [&](int64_t i, int64_t lanes) {
     Vec v = load_at(u + i, lanes);
     squares = fma(v, v, squares);
   });
   float inverse = 1.0f / (std::sqrt(sum(squares)) + 1e-7f);
-  for (int64_t i = 0; i < r; ++i) {
-    for (int64_t j = 0; j < c; ++j) x[i * c + j] = inverse * (tall ? u[j * cols + i] : u[i * cols + j]);
+  float* x = iteration.x;
+  int64_t ld = iteration.ld();
+  if (r % kBlock != 0 || c % kBlock != 0)
+    std::memset(x, 0, static_cast<size_t>(round_up(r, kBlock) * ld) * sizeof(float));
+  if (tall) {
+    transpose(x, ld, u, cols, rows, cols, inverse);
+  } else {
+    for (int64_t i = 0; i < r; ++i) {
+      over_row(c, [&](int64_t j, int64_t lanes) {
+        store_at(x + i * ld + j, load_at(u + i * c + j, lanes) * inverse, lanes);
+      });
+    }
   }
-  TileScope tiles;
-  for (int32_t step = 0; step < steps; ++step) {
-    Matrix<float> m{x, r, c, c, false}, g{gram, r, r, r, false}, p{poly, r, r, r, false};
-    small_product<P>(gram, m, flip(m), 1.0f, nullptr, 0.0f, panels, block);
-    small_product<P>(poly, g, g, 2.0315f, gram, -4.7750f, panels, block);
-    small_product<P>(next, p, m, 1.0f, x, 3.4445f, panels, block);
-    float* t = x;
-    x = next;
-    next = t;
-  }
-  for (int64_t i = 0; i < r; ++i) {
-    for (int64_t j = 0; j < c; ++j) (tall ? u[j * cols + i] : u[i * cols + j]) = x[i * c + j];
+  iteration.run(steps);
+  if (tall) {
+    transpose(u, cols, x, ld, r, c, 1.0f);
+  } else {
+    for (int64_t i = 0; i < r; ++i)
+      std::memcpy(u + i * c, x + i * ld, static_cast<size_t>(c) * sizeof(float));
   }
   return true;
 }

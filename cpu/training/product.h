@@ -4,8 +4,10 @@
 // sums, on tiles (AMX) or on vectors (AVX512-BF16). A machine with neither uses F32Product on values rounded to bf16, so
 // that "bf16 products" means the same rounding of the operands everywhere.
 //
-// Operands are brought into one of two shapes:
+// Operands are brought into one of three shapes:
 //   A block   32 rows, K contiguous: tile loads and broadcasts read it as it is. Rows of bf16 memory need no copy.
+//   A strip   32 rows side by side, [k][32] (bf16: [pairs of k][32][2]): what a transposed A is without being turned.
+//             Vectors broadcast from it as well; tiles cannot read it.
 //   B panels  bf16: panels of 16 columns, each a run of 1 KB tiles [16 pairs of k][16 columns][2];
 //             f32:  panels of 16 columns, [k][16].
 // Rows, columns and k beyond the matrix are zero, so a product has no tails; only its stores do.
@@ -76,6 +78,99 @@ inline void copy_edge(float* out, int64_t out_ld, const Matrix<T>& m, int64_t r0
 }
 
 // ---------------------------------------------------------------------------------------------------------------------
+// Vectors
+// ---------------------------------------------------------------------------------------------------------------------
+
+// The two shapes of A as vectors read them: element (r, k), k a multiple of P::kStep.
+template <class P>
+struct BlockOfA {
+  const typename P::Elem* data;
+  int64_t ld;
+  const typename P::Elem* at(int64_t r, int64_t k) const { return data + r * ld + k; }
+};
+
+template <class P>
+struct StripOfA {
+  const typename P::Elem* data;
+  const typename P::Elem* at(int64_t r, int64_t k) const { return data + k * kBlock + r * P::kStep; }
+};
+
+// R rows of A from row r0 on by two panels, k in [k0, k1). The sums start from start[R][32], or from zero if it is null;
+// done(row, columns 0..15, columns 16..31) takes them out of the registers.
+template <int R, class P, class A, typename F>
+inline void rows_by_panels(const A& a, int64_t r0, const typename P::Elem* b0, const typename P::Elem* b1,
+                           int64_t k0, int64_t k1, const float* start, F&& done) {
+  Vec acc[R][2] = {};
+  if (start != nullptr) {
+    for (int r = 0; r < R; ++r) {
+      acc[r][0] = load(start + r * kBlock);
+      acc[r][1] = load(start + r * kBlock + kPanel);
+    }
+  }
+  for (int64_t k = k0; k < k1; k += P::kStep) {
+    typename P::Operand v0 = P::columns(b0 + k * kPanel), v1 = P::columns(b1 + k * kPanel);
+#pragma GCC unroll 12
+    for (int r = 0; r < R; ++r) {
+      typename P::Operand s = P::repeated(a.at(r0 + r, k));
+      acc[r][0] = P::dot(s, v0, acc[r][0]);
+      acc[r][1] = P::dot(s, v1, acc[r][1]);
+    }
+  }
+#pragma GCC unroll 12
+  for (int r = 0; r < R; ++r) done(r0 + r, acc[r][0], acc[r][1]);
+}
+
+// The first `live` of 32 rows of A by two panels, k in [k0, k1).
+template <class P, class A, typename F>
+inline void live_by_panels(const A& a, int64_t live, const typename P::Elem* b0, const typename P::Elem* b1,
+                           int64_t k0, int64_t k1, const float* start, F&& done) {
+  auto from = [&](int64_t r) { return start == nullptr ? nullptr : start + r * kBlock; };
+#if defined(__AVX512F__)
+  // 22 of 32 registers hold sums: two operations can start at every cycle, each takes up to six.
+  rows_by_panels<11, P>(a, 0, b0, b1, k0, k1, from(0), done);
+  if (live > 11) rows_by_panels<11, P>(a, 11, b0, b1, k0, k1, from(11), done);
+  if (live > 22) rows_by_panels<10, P>(a, 22, b0, b1, k0, k1, from(22), done);
+#else
+  for (int64_t r = 0; r < live; r += 2) rows_by_panels<2, P>(a, r, b0, b1, k0, k1, from(r), done);
+#endif
+}
+
+// How much of k the vectors take at a time, so that 32 rows of A and the panels stay in the first-level cache while all
+// rows pass over them: even stretches of at most P::kStretch. A function of k alone.
+template <class P>
+inline int64_t stretch_of(int64_t depth) {
+  int64_t count = (depth + P::kStretch - 1) / P::kStretch;
+  return count < 2 ? depth : round_up((depth + count - 1) / count, 32);
+}
+
+// The same over all of k; done() is given rows of finished sums, among them, after the last live row, up to 10 others.
+// `space` holds [32][32] sums between stretches.
+template <class P, class A, typename F>
+inline void block_by_panels(const A& a, int64_t live, const typename P::Elem* b0, const typename P::Elem* b1,
+                            int64_t depth, float* space, F&& done) {
+  int64_t stretch = stretch_of<P>(depth), k = 0;
+  for (; k + stretch < depth; k += stretch) {
+    live_by_panels<P>(a, live, b0, b1, k, k + stretch, k == 0 ? nullptr : space,
+                      [&](int64_t r, Vec low, Vec high) {
+                        store(space + r * kBlock, low);
+                        store(space + r * kBlock + kPanel, high);
+                      });
+  }
+  live_by_panels<P>(a, live, b0, b1, k, depth, k == 0 ? nullptr : space, done);
+}
+
+inline void prefetch_to_second_level(const void* p) { __builtin_prefetch(p, 0, 2); }
+
+// A line that is about to be written: what is in it is fetched while something else is computed.
+inline void prefetch_to_write(const void* p) {
+#if defined(__AVX512F__)
+  asm volatile("prefetchw %0" ::"m"(*static_cast<const char*>(p)));
+#else
+  __builtin_prefetch(p, 1);
+#endif
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
 // f32
 // ---------------------------------------------------------------------------------------------------------------------
 
@@ -83,8 +178,20 @@ template <bool Round>
 struct F32ProductT {
   using Elem = float;
   static constexpr int64_t kDepth = 1;  // k is padded to a multiple of this
+  static constexpr bool kOnTiles = false;
 
   static float rounded(float f) { return Round ? bf16_to_float(float_to_bf16(f)) : f; }
+
+  // 32 neighbours as operands.
+  static void put(Elem* p, Vec low, Vec high) {
+    if (Round) {
+      alignas(2) uint16_t narrow[2 * kLanes];
+      store_pair(narrow, low, high);
+      low = load(narrow);
+      high = load(narrow + kLanes);
+    }
+    store_pair(p, low, high);
+  }
 
   // The A block as it lies in memory, if it may be used without a copy.
   static const Elem* direct(const Matrix<float>& a, int64_t r0) {
@@ -166,49 +273,54 @@ struct F32ProductT {
     }
   }
 
-  // R rows of the block; with `more` the sums go on from what `out` holds.
-  template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
-                   int64_t k, bool more) {
-    Vec acc[R][2] = {};
-    if (more) {
-      for (int r = 0; r < R; ++r) {
-        acc[r][0] = load(out + r * ldo);
-        acc[r][1] = load(out + r * ldo + kPanel);
+  // Columns [c0, c0 + 32) of b into two panels.
+  template <typename T>
+  static void pack_panels(Elem* out, int64_t stride, const Matrix<T>& b, int64_t c0) {
+    for (int64_t i = 0; i < 2; ++i) {
+      if (c0 + i * kPanel < b.cols) {
+        pack_b(out + i * stride, b, c0 + i * kPanel);
+      } else {
+        std::memset(out + i * stride, 0, static_cast<size_t>(stride) * sizeof(Elem));
       }
-    }
-    for (int64_t i = 0; i < k; ++i) {
-      Vec v0 = load(b0 + i * kPanel), v1 = load(b1 + i * kPanel);
-#pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        Vec s = splat(a[r * lda + i]);
-        acc[r][0] = fma(s, v0, acc[r][0]);
-        acc[r][1] = fma(s, v1, acc[r][1]);
-      }
-    }
-    for (int r = 0; r < R; ++r) {
-      store(out + r * ldo, acc[r][0]);
-      store(out + r * ldo + kPanel, acc[r][1]);
     }
   }
 
-  // out[32][32] = A block times two panels over k in [k0, k1), in stretches of k whose panels stay in the first-level
-  // cache while all rows pass over them.
+  // Rows [k0, k1) of 32 columns of m: columns 0..15 of the i-th at low + i * step, the others at high + i * step. Beyond
+  // the matrix are zeros.
+  template <typename T>
+  static void lines(Elem* low, Elem* high, int64_t step, const Matrix<T>& m, int64_t k0, int64_t k1,
+                    int64_t c0) {
+    int64_t live = m.cols - c0 < kBlock ? m.cols - c0 : kBlock;
+    for (int64_t k = k0; k < k1; ++k, low += step, high += step) {
+      const T* src = m.data + k * m.ld + c0;
+      if (!Round && live == kBlock) {
+        store(low, load(src));
+        store(high, load(src + kLanes));
+      } else {
+        for (int64_t c = 0; c < kLanes; ++c) {
+          low[c] = c < live ? rounded(to_float(src[c])) : 0;
+          high[c] = c + kLanes < live ? rounded(to_float(src[c + kLanes])) : 0;
+        }
+      }
+    }
+  }
+
+  using Operand = Vec;
+  static constexpr int64_t kStep = 1;
+  static constexpr int64_t kStretch = 192;
+  static Operand columns(const Elem* p) { return load(p); }
+  static Operand repeated(const Elem* p) { return splat(*p); }
+  static Vec dot(Operand a, Operand b, Vec sum) { return fma(a, b, sum); }
+
+  // out[32][32] = A block times two panels over k in [k0, k1).
   static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
                     int64_t k0, int64_t k1) {
-    constexpr int64_t kStretch = 192;
-    for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
-      int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
-      const Elem *ak = a + k, *p0 = b0 + k * kPanel, *p1 = b1 + k * kPanel;
-      bool more = k > k0;
-#if defined(__AVX512F__)
-      rows<11>(out, ldo, ak, lda, p0, p1, n, more);
-      rows<11>(out + 11 * ldo, ldo, ak + 11 * lda, lda, p0, p1, n, more);
-      rows<10>(out + 22 * ldo, ldo, ak + 22 * lda, lda, p0, p1, n, more);
-#else
-      for (int64_t r = 0; r < kBlock; r += 2) rows<2>(out + r * ldo, ldo, ak + r * lda, lda, p0, p1, n, more);
-#endif
-    }
+    alignas(64) float space[kBlock * kBlock];
+    block_by_panels<F32ProductT>(BlockOfA<F32ProductT>{a + k0, lda}, kBlock, b0 + k0 * kPanel,
+                                 b1 + k0 * kPanel, k1 - k0, space, [&](int64_t r, Vec low, Vec high) {
+                                   store(out + r * ldo, low);
+                                   store(out + r * ldo + kPanel, high);
+                                 });
   }
 };
 
@@ -224,6 +336,14 @@ struct Bf16Product {
   using Elem = uint16_t;
   static constexpr int64_t kDepth = 32;
   static constexpr int64_t kTile = 512;  // elements of one B tile
+#if defined(__AMX_BF16__)
+  static constexpr bool kOnTiles = true;
+#else
+  static constexpr bool kOnTiles = false;
+#endif
+
+  // 32 neighbours as operands.
+  static void put(Elem* p, Vec low, Vec high) { store_pair(p, low, high); }
 
   static const Elem* direct(const Matrix<uint16_t>& a, int64_t r0) {
     if (a.transposed || r0 + kBlock > a.rows || a.cols % kDepth != 0) return nullptr;
@@ -311,6 +431,34 @@ struct Bf16Product {
     }
   }
 
+  // Rows [k0, k1) of 32 columns of m as pairs of rows, k0 and k1 even: columns 0..15 of pair i at low + i * step, the
+  // others at high + i * step. Beyond the matrix are zeros.
+  template <typename T>
+  static void lines(Elem* low, Elem* high, int64_t step, const Matrix<T>& m, int64_t k0, int64_t k1,
+                    int64_t c0) {
+    const __m512i first = _mm512_set_epi16(47, 15, 46, 14, 45, 13, 44, 12, 43, 11, 42, 10, 41, 9, 40, 8, 39,
+                                           7, 38, 6, 37, 5, 36, 4, 35, 3, 34, 2, 33, 1, 32, 0);
+    const __m512i second = _mm512_add_epi16(first, _mm512_set1_epi16(16));
+    int64_t whole = c0 + kBlock <= m.cols ? m.rows & ~int64_t{1} : 0, k = k0;
+    for (; k < k1 && k < whole; k += 2, low += step, high += step) {
+      const T *even = m.data + k * m.ld + c0, *odd = even + m.ld;
+      if constexpr (sizeof(T) == 2) {
+        __m512i x = _mm512_loadu_si512(even), y = _mm512_loadu_si512(odd);
+        _mm512_storeu_si512(low, _mm512_permutex2var_epi16(x, first, y));
+        _mm512_storeu_si512(high, _mm512_permutex2var_epi16(x, second, y));
+      } else {
+        _mm512_storeu_si512(low, pairs_across(even, odd));
+        _mm512_storeu_si512(high, pairs_across(even + kLanes, odd + kLanes));
+      }
+    }
+    for (; k < k1; k += 2, low += step, high += step) {
+      alignas(64) float edge[2 * kBlock];
+      copy_edge(edge, kBlock, m, k, c0, 2, kBlock);
+      _mm512_storeu_si512(low, pairs_across(edge, edge + kBlock));
+      _mm512_storeu_si512(high, pairs_across(edge + kLanes, edge + kBlock + kLanes));
+    }
+  }
+
   // A tile of B holds, for pair p, the 16 columns: the transpose of what tile_by_row gives for B's columns as rows.
   template <typename T>
   static void pack_b(Elem* out, const Matrix<T>& b, int64_t c0) {
@@ -325,6 +473,22 @@ struct Bf16Product {
         transpose16(t);
       }
       for (int i = 0; i < 16; ++i) _mm512_storeu_si512(out + i * 32, t[i]);
+    }
+  }
+
+  // Columns [c0, c0 + 32) of b into two panels.
+  template <typename T>
+  static void pack_panels(Elem* out, int64_t stride, const Matrix<T>& b, int64_t c0) {
+    if (!b.transposed) {
+      lines(out, out + stride, 2 * kPanel, b, 0, round_up(b.rows, kDepth), c0);
+      return;
+    }
+    for (int64_t i = 0; i < 2; ++i) {
+      if (c0 + i * kPanel < b.cols) {
+        pack_b(out + i * stride, b, c0 + i * kPanel);
+      } else {
+        std::memset(out + i * stride, 0, static_cast<size_t>(stride) * sizeof(Elem));
+      }
     }
   }
 
@@ -368,43 +532,27 @@ struct Bf16Product {
     tiles(out, ldo, nullptr, 0, a, lda, b0, b1, k0, k1, [] {});
   }
 #else
-  template <int R>
-  static void rows(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
-                   int64_t k, bool more) {
-    __m512 acc[R][2];
-    for (int r = 0; r < R; ++r) {
-      acc[r][0] = more ? _mm512_loadu_ps(out + r * ldo) : _mm512_setzero_ps();
-      acc[r][1] = more ? _mm512_loadu_ps(out + r * ldo + kPanel) : _mm512_setzero_ps();
-    }
-    for (int64_t i = 0; i < k; i += 2) {
-      auto v0 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b0 + i * kPanel));
-      auto v1 = reinterpret_cast<__m512bh>(_mm512_loadu_si512(b1 + i * kPanel));
-#pragma GCC unroll 12
-      for (int r = 0; r < R; ++r) {
-        int32_t pair;
-        std::memcpy(&pair, a + r * lda + i, 4);
-        auto s = reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
-        acc[r][0] = _mm512_dpbf16_ps(acc[r][0], s, v0);
-        acc[r][1] = _mm512_dpbf16_ps(acc[r][1], s, v1);
-      }
-    }
-    for (int r = 0; r < R; ++r) {
-      _mm512_storeu_ps(out + r * ldo, acc[r][0]);
-      _mm512_storeu_ps(out + r * ldo + kPanel, acc[r][1]);
-    }
+  using Operand = __m512bh;
+  static constexpr int64_t kStep = 2;
+    static constexpr int64_t kStretch = 384;
+  static Operand columns(const Elem* p) { return reinterpret_cast<__m512bh>(_mm512_loadu_si512(p)); }
+  static Operand repeated(const Elem* p) {
+    int32_t pair;
+    std::memcpy(&pair, p, 4);
+    return reinterpret_cast<__m512bh>(_mm512_set1_epi32(pair));
+  }
+  static Vec dot(Operand a, Operand b, Vec sum) {
+    return reinterpret_cast<Vec>(_mm512_dpbf16_ps(reinterpret_cast<__m512>(sum), a, b));
   }
 
   static void block(float* out, int64_t ldo, const Elem* a, int64_t lda, const Elem* b0, const Elem* b1,
                     int64_t k0, int64_t k1) {
-    constexpr int64_t kStretch = 384;
-    for (int64_t k = k0; k < k1 || k == k0; k += kStretch) {
-      int64_t n = k1 - k < kStretch ? k1 - k : kStretch;
-      const Elem *ak = a + k, *p0 = b0 + k * kPanel, *p1 = b1 + k * kPanel;
-      bool more = k > k0;
-      rows<11>(out, ldo, ak, lda, p0, p1, n, more);
-      rows<11>(out + 11 * ldo, ldo, ak + 11 * lda, lda, p0, p1, n, more);
-      rows<10>(out + 22 * ldo, ldo, ak + 22 * lda, lda, p0, p1, n, more);
-    }
+    alignas(64) float space[kBlock * kBlock];
+    block_by_panels<Bf16Product>(BlockOfA<Bf16Product>{a + k0, lda}, kBlock, b0 + k0 * kPanel,
+                                 b1 + k0 * kPanel, k1 - k0, space, [&](int64_t r, Vec low, Vec high) {
+                                   store(out + r * ldo, low);
+                                   store(out + r * ldo + kPanel, high);
+                                 });
   }
 #endif
 };
@@ -434,6 +582,12 @@ inline int64_t packed_elements(int64_t n, int64_t k) {
   return round_up(n, kBlock) / kPanel * packed_panel<P>(k);
 }
 
+// k in [k0, k1) of rows [r0, r0 + 32) of a transposed A as a strip.
+template <class P, typename T>
+inline void pack_strip(typename P::Elem* out, const Matrix<T>& a, int64_t r0, int64_t k0, int64_t k1) {
+  P::lines(out, out + kPanel * P::kStep, kBlock * P::kStep, flip(a), k0, k1, r0);
+}
+
 // One row block of A against all panels; f(column, block[32][32]) takes each pair of panels.
 template <class P, typename F>
 inline void row_block(const typename P::Elem* a, int64_t lda, const typename P::Elem* panels,
@@ -443,6 +597,33 @@ inline void row_block(const typename P::Elem* a, int64_t lda, const typename P::
     const typename P::Elem* b = panels + c / kPanel * panel_stride;
     P::block(out, kBlock, a, lda, b, b + panel_stride, k0, k1);
     f(c, out);
+  }
+}
+
+// The same for 32 rows of a transposed A, all of its k, whose operand is made in `space`: kBlock * depth elements.
+template <class P, typename T, typename F>
+inline void transposed_block(typename P::Elem* space, const Matrix<T>& a, const typename P::Elem* panels,
+                             int64_t panel_stride, int64_t columns, F&& f) {
+  int64_t depth = round_up(a.cols, P::kDepth);
+#if defined(__AMX_BF16__)
+  if constexpr (P::kOnTiles) {
+    P::pack_a(space, a, 0);
+    row_block<P>(space, depth, panels, panel_stride, columns, 0, depth, f);
+    return;
+  }
+#endif
+  if constexpr (!P::kOnTiles) {
+    alignas(64) float out[kBlock * kBlock];
+    pack_strip<P>(space, a, 0, 0, depth);
+    for (int64_t c = 0; c < columns; c += kBlock) {
+      const typename P::Elem* b = panels + c / kPanel * panel_stride;
+      block_by_panels<P>(StripOfA<P>{space}, kBlock, b, b + panel_stride, depth, out,
+                         [&](int64_t r, Vec low, Vec high) {
+                           store(out + r * kBlock, low);
+                           store(out + r * kBlock + kLanes, high);
+                         });
+      f(c, out);
+    }
   }
 }
 

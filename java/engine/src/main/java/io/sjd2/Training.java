@@ -83,12 +83,15 @@ public final class Training {
         }
     }
 
-    /// How to train; null takes what the demo model was trained with, which differs between the two objectives.
+    /// How to train; null takes what the demo model was trained with, which differs between the two objectives, unless
+    /// stated.
     ///
     /// @param seed               of everything random
     /// @param steps              optimiser steps in all
     /// @param batch              pictures per step
-    /// @param microBatch         pictures per forward and backward pass; divides `batch`
+    /// @param microBatch         pictures per forward and backward pass; divides `batch`. By default its largest
+    /// divisor
+    ///     up to 16, for a published checkpoint 1
     /// @param learningRate       after warm-up
     /// @param warmupSteps        steps of linear warm-up
     /// @param decaySteps         the last steps, over which the rate falls linearly to 0
@@ -156,9 +159,10 @@ public final class Training {
             if (!(rate > 0 && rate < 10)) {
                 throw new IllegalArgumentException("lr is " + rate + ", expected above 0, below 10");
             }
+            int pictures = or(batch, d.batch());
             TrainOptions options = d.withSeed(or(seed, d.seed()))
                     .withSteps(all, warmup, decay)
-                    .withBatch(or(batch, d.batch()), or(microBatch, Math.min(d.microBatch(), or(batch, d.batch()))))
+                    .withBatch(pictures, or(microBatch, largestDivisor(pictures, d.microBatch())))
                     .withLearningRate(rate)
                     .withOptimizer(
                             optimizer == null ? d.optimizer() : constant(OptimizerKind.class, "optimizer", optimizer))
@@ -196,6 +200,15 @@ public final class Training {
                     d.risingShare(),
                     d.timestepScale(),
                     d.timestepShift());
+        }
+
+        /// `n` at most, `most` at most; 1 where there is no batch to divide.
+        private static int largestDivisor(int n, int most) {
+            int divisor = Math.min(n, most);
+            while (divisor > 1 && n % divisor != 0) {
+                divisor--;
+            }
+            return Math.max(1, divisor);
         }
 
         private static <T> T or(@Nullable T value, T fallback) {

@@ -53,7 +53,7 @@ final class TrainingOptions {
     @Option(
             names = "--micro-batch",
             paramLabel = "N",
-            description = "Pictures per forward and backward pass; divides --batch. Default: 4.")
+            description = "Pictures per forward and backward pass; divides --batch. Default: at most 16.")
     private @Nullable Integer microBatch;
 
     @Option(

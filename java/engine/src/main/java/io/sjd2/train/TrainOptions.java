@@ -78,7 +78,7 @@ public record TrainOptions(
                 1,
                 1000,
                 32,
-                4,
+                16,
                 tune ? 1e-3f : 3e-3f,
                 tune ? 50 : 200,
                 tune ? 300 : 500,
