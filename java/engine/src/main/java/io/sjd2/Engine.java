@@ -55,6 +55,8 @@ import org.jspecify.annotations.Nullable;
 public final class Engine implements AutoCloseable {
     /// Most pictures decoded side by side, where memory allows. A picture's tokens do not depend on it.
     private static final int IMAGES_PER_BATCH = 8;
+    /// Of memory that decoding a picture takes, about: two layers of 128 channels.
+    private static final long BYTES_PER_PIXEL = 1024;
 
     private final ReentrantLock turn = new ReentrantLock(true);
     private final Path folder;
@@ -96,7 +98,8 @@ public final class Engine implements AutoCloseable {
             try (ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
                 DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
                 // Before the model, which takes longer to load.
-                pictures = pictures(folder, description, backend, dtype, options.mapping());
+                VqTokenizer.@Nullable Expected expected = expected(description, dtype);
+                pictures = pictures(folder, description, backend, dtype, options.mapping(), expected);
                 model = Transformer.load(backend, files, dtype, Transformer.Heads.CODES, options.listener());
             }
             return new Engine(folder, backend, model, frame, pictures);
@@ -112,9 +115,25 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /// The picture whose memory is got while the model is loaded; null where the cache of keys and values is at least
+    /// as
+    /// large as it, and leaves its pages to it.
+    private static VqTokenizer.@Nullable Expected expected(ModelDescription description, DType dtype) {
+        Grid grid = description.grid();
+        long pixels = (long) grid.height() * grid.width() * description.patchSize() * description.patchSize();
+        long cache = description.transformer().kvBytesPerToken(dtype.bytes()) * description.imageLength();
+        return cache >= pixels * BYTES_PER_PIXEL ? null : VqTokenizer.Expected.decoding(grid.height(), grid.width());
+    }
+
     private static ImageCodec pictures(
-            Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
-        ImageCodec pictures = ImageTokenizers.openCodec(folder, backend, dtype, map);
+            Path folder,
+            ModelDescription description,
+            Backend backend,
+            DType dtype,
+            boolean map,
+            VqTokenizer.@Nullable Expected expected)
+            throws IOException {
+        ImageCodec pictures = ImageTokenizers.openCodec(folder, backend, dtype, map, expected);
         Grid grid = description.grid();
         try {
             // A codec of a single size says so here.
@@ -161,7 +180,7 @@ public final class Engine implements AutoCloseable {
 
     private static Inspection.Pictures inspectPictures(
             Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
-        try (ImageCodec pictures = pictures(folder, description, backend, dtype, map)) {
+        try (ImageCodec pictures = pictures(folder, description, backend, dtype, map, null)) {
             Grid grid = description.grid();
             return pictures instanceof VqTokenizer vq
                     ? new Inspection.Pictures(vq.weightBytes(), vq.decodeFlop(grid.height(), grid.width()), null)
@@ -572,26 +591,30 @@ public final class Engine implements AutoCloseable {
                     .picture()
                     .forced(grid, model.description().codes());
             long start = System.nanoTime();
+            long prefilled;
+            long decoded;
+            DecodeResult result;
+            // Closed before pixels are made: these then lie on the pages of the cache, which are there already.
             try (TransformerForward forward = new TransformerForward(model, batch.size(), window, capacity)) {
                 prefill(forward, batch);
-                long prefilled = System.nanoTime();
-                DecodeResult result = new Decoder(forward)
+                prefilled = System.nanoTime();
+                result = new Decoder(forward)
                         .decode(
                                 new DecodeRequest(length, forced, sequences),
                                 new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart),
                                 new Watch(first));
-                long decoded = System.nanoTime();
-                finishedTokens += (long) count * length;
-                finishedPasses += result.statistics().iterations();
-                List<GeneratedImage> images = new ArrayList<>(count);
-                for (int i = 0; i < count; i++) {
-                    GeneratedImage image =
-                            image(first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
-                    images.add(image);
-                    listener.finished(image);
-                }
-                return images;
+                decoded = System.nanoTime();
             }
+            finishedTokens += (long) count * length;
+            finishedPasses += result.statistics().iterations();
+            List<GeneratedImage> images = new ArrayList<>(count);
+            for (int i = 0; i < count; i++) {
+                GeneratedImage image =
+                        image(first + i, result, i, (decoded - prefilled) * 1e-9, (prefilled - start) * 1e-9);
+                images.add(image);
+                listener.finished(image);
+            }
+            return images;
         }
 
         private void prefill(TransformerForward forward, List<Prompt> batch) {
