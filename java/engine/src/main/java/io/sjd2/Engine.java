@@ -446,10 +446,11 @@ public final class Engine implements AutoCloseable {
         private final DecoderSpec decoder;
         private final SamplingOptions sampling;
         private final int levels;
-        private final int restart;
         private final int window;
         private final Grid grid;
         private final int length;
+        private final DecodeOptions options;
+        private final PictureSettings settings;
         private final PromptFrame.Pair prompts;
         private final List<String> warnings;
         private final long total;
@@ -481,9 +482,26 @@ public final class Engine implements AutoCloseable {
                             : request.window();
             this.window = Math.min(asked, length);
             this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : defaultLevels(window)) : 0;
-            this.restart = request.restart() != null ? request.restart() : defaultRestart();
+            int restart = request.restart() != null ? request.restart() : defaultRestart();
+            this.options = new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart);
+            this.settings = new PictureSettings(resolved(request), info.dtype(), info.backend());
             this.warnings = warningsFor(request.prompt());
             this.total = (long) request.images() * length;
+        }
+
+        /// The request with every setting as it is used, in the caller's precision.
+        private GenerationRequest resolved(GenerationRequest request) {
+            ModelInfo.Defaults d = info.defaults();
+            return request.withDecoder(decoder.toString())
+                    .withSampler(sampling.sampler().toString())
+                    .withWindow(options.effectiveWindow(length))
+                    .withLevels(levels > 0 ? levels : null)
+                    .withRestart(options.effectiveRestart())
+                    .withGuidance(request.guidance() != null ? request.guidance() : Double.valueOf(d.guidance()))
+                    .withSampling(
+                            request.temperature() != null ? request.temperature() : Double.valueOf(d.temperature()),
+                            request.topK() != null ? request.topK() : Integer.valueOf(d.topK()),
+                            request.topP() != null ? request.topP() : Double.valueOf(d.topP()));
         }
 
         /// Where no text encoder is at hand, a made-up model gets made-up features of its prompt: it would draw noise
@@ -599,10 +617,7 @@ public final class Engine implements AutoCloseable {
                 prefill(forward, batch);
                 prefilled = System.nanoTime();
                 result = new Decoder(forward)
-                        .decode(
-                                new DecodeRequest(length, forced, sequences),
-                                new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart),
-                                new Watch(first));
+                        .decode(new DecodeRequest(length, forced, sequences), options, new Watch(first));
                 decoded = System.nanoTime();
             }
             finishedTokens += (long) count * length;
@@ -699,6 +714,7 @@ public final class Engine implements AutoCloseable {
                     index,
                     request.prompt(),
                     request.seed(),
+                    settings,
                     image,
                     tokens,
                     rows,

@@ -106,6 +106,12 @@ final class PromptFrame {
         return switch (request.condition()) {
             case Condition.Label label -> {
                 int classes = conditions.shape().classes();
+                // The row behind the last class stands for none: a picture of no class is not asked for by mistake.
+                if (conditions.shape().kind() == ConditionShape.Kind.CLASS
+                        && (label.label() < 0 || label.label() >= classes)) {
+                    throw new IllegalArgumentException(
+                            "class is " + label.label() + ", expected 0 to " + (classes - 1));
+                }
                 yield new Pair(conditions.label(label.label()), conditions.label(classes));
             }
             case Condition.Caption caption -> {
