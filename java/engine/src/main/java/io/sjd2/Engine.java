@@ -100,7 +100,12 @@ public final class Engine implements AutoCloseable {
                 // Before the model, which takes longer to load.
                 VqTokenizer.@Nullable Expected expected = expected(description, dtype);
                 pictures = pictures(folder, description, backend, dtype, options.mapping(), expected);
-                model = Transformer.load(backend, files, dtype, Transformer.Heads.CODES, options.listener());
+                model = Transformer.load(
+                        backend,
+                        files.with(description.withPixels(pictures.factor())),
+                        dtype,
+                        Transformer.Heads.CODES,
+                        options.listener());
             }
             return new Engine(folder, backend, model, frame, pictures);
         } catch (IOException | RuntimeException | Error e) {
@@ -170,23 +175,29 @@ public final class Engine implements AutoCloseable {
             DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
             Transformer.Size size = Transformer.measure(backend, files, dtype);
             NoiseAdapter adapter = Transformer.noiseAdapter(files);
-            ModelInfo info = describe(folder, description, backend, dtype, size, adapter);
+            FoundPictures found = inspectPictures(folder, description, backend, dtype, options.mapping());
+            ModelDescription whole = found.factor == 0 ? description : description.withPixels(found.factor);
+            ModelInfo info = describe(folder, whole, backend, dtype, size, adapter);
             int sequences = info.defaults().guidance() == 1 ? 1 : 2;
             PassCost pass = PassCost.of(
                     description.transformer(), size, dtype.bytes(), window, sequences, description.imageLength());
-            return new Inspection(info, pass, inspectPictures(folder, description, backend, dtype, options.mapping()));
+            return new Inspection(info, pass, found.pictures);
         }
     }
 
-    private static Inspection.Pictures inspectPictures(
+    /// @param factor pixels of a code's edge; 0 where no image tokeniser was found
+    private record FoundPictures(Inspection.Pictures pictures, int factor) {}
+
+    private static FoundPictures inspectPictures(
             Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
         try (ImageCodec pictures = pictures(folder, description, backend, dtype, map, null)) {
             Grid grid = description.grid();
-            return pictures instanceof VqTokenizer vq
+            Inspection.Pictures found = pictures instanceof VqTokenizer vq
                     ? new Inspection.Pictures(vq.weightBytes(), vq.decodeFlop(grid.height(), grid.width()), null)
                     : new Inspection.Pictures(0, 0, null);
+            return new FoundPictures(found, pictures.factor());
         } catch (ModelFormatException e) {
-            return new Inspection.Pictures(0, 0, e.getMessage());
+            return new FoundPictures(new Inspection.Pictures(0, 0, e.getMessage()), 0);
         }
     }
 

@@ -92,6 +92,10 @@ final class PromptFrame {
                     Prompt.of(conditional(request.prompt(), request.rawPrompt(), grid)),
                     Prompt.of(unconditional(request, grid)));
         }
+        if (maxTokens < 1) {
+            throw new IllegalArgumentException("size: a picture of " + grid.width() + " x " + grid.height()
+                    + " codes leaves no room for a prompt in the model's positions; make it smaller");
+        }
         if (pair.longest() > maxTokens) {
             throw new IllegalArgumentException("the prompt has " + pair.longest() + " tokens, the model takes at most "
                     + maxTokens + " beside the picture; shorten it");
