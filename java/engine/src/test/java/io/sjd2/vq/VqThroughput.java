@@ -13,7 +13,7 @@ import java.util.Random;
 /// one picture in a process. Not a test; run `main` with `decode` or `encode`, dtype, pictures, codes a side and
 /// threads.
 ///
-/// A picture of Lumina-mGPT's shape, 48 x 48 codes by default. Time is that of the call, with all memory and copies;
+/// A picture of Lumina-mGPT's shape, 48 x 48 codes, by default. Time is that of the call, with all memory and copies;
 /// what
 /// passes up to the end of the first layer and behind the last is told apart. The roof is measured behind the
 /// pictures, so that nothing is warm before the first.
@@ -26,7 +26,8 @@ final class VqThroughput {
         int pictures = args.length > 2 ? Integer.parseInt(args[2]) : 2;
         int side = args.length > 3 ? Integer.parseInt(args[3]) : 48;
         int threads = args.length > 4 ? Integer.parseInt(args[4]) : 0;
-        VqConfig config = SyntheticVq.config(new SyntheticName("lumina-mgpt-7b-768", 1, 0));
+        String preset = args.length > 5 ? args[5] : "lumina-mgpt-7b-768";
+        VqConfig config = SyntheticVq.config(new SyntheticName(preset, 1, 0));
         try (CpuBackend backend = new CpuBackend(threads)) {
             int pixels = side * config.factor();
             VqTokenizer.Expected expected =
@@ -36,7 +37,8 @@ final class VqThroughput {
                     VqTokenizer.open(config, new SyntheticVq("made up", 1), backend, dtype, expected)) {
                 System.out.printf(
                         Locale.ROOT,
-                        "%s, %d threads, %s %s, %d x %d codes; opened in %.2f s%n",
+                        "%s, %s, %d threads, %s %s, %d x %d codes; opened in %.2f s%n",
+                        preset,
                         backend.name(),
                         backend.threads(),
                         encode ? "encode" : "decode",
