@@ -21,7 +21,7 @@ namespace {
 constexpr int64_t kLargePage = int64_t{1} << 21;
 
 // From so many bytes on, several threads ask for the pages: the system hands them out side by side.
-constexpr size_t kShare = size_t{64} << 20;
+constexpr size_t kShare = size_t{16} << 20;
 constexpr size_t kMostThreads = 8;
 
 // Whether the pages are there, or will come as they are touched: systems that do not know the advice say EINVAL.

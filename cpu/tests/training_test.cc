@@ -476,20 +476,21 @@ void check_flat(sjd2_stream s) {
 }
 
 void check_qk_norm(sjd2_stream s) {
-  constexpr int64_t kRows = 5, kHeads = 4, kKv = 2, kDim = 10, kGroups = 2,
+  constexpr int64_t kRows = 5, kHeads = 4, kKv = 2, kDim = 10, kQGroups = 4, kKGroups = 2,
                     kWidth = (kHeads + 2 * kKv) * kDim;
   Random random(11);
-  Guarded<float> x(kRows * kWidth), y(kRows * kWidth), dy(kRows * kWidth), params(4 * kGroups * kDim);
-  Guarded<float> d_params(4 * kGroups * kDim), stats(kRows * (kHeads + kKv) * 2), nudged(kRows * kWidth);
+  Guarded<float> x(kRows * kWidth), y(kRows * kWidth), dy(kRows * kWidth), params(2 * (kQGroups + kKGroups) * kDim);
+  Guarded<float> d_params(2 * (kQGroups + kKGroups) * kDim), stats(kRows * (kHeads + kKv) * 2), nudged(kRows * kWidth);
   x.fill_normal(random);
   params.fill_normal(random);
   dy.fill_normal(random);
   d_params.fill(0.0f);
-  const int64_t part = kGroups * kDim;
+  const int64_t q_part = kQGroups * kDim, k_part = kKGroups * kDim;
   const float* w = params.data();
   auto forward = [&](Guarded<float>& out) {
-    ok(sjd2_train_qk_norm_forward_f32(s, out.data(), stats.data(), x.data(), w, w + part, w + 2 * part,
-                                      w + 3 * part, kRows, kHeads, kKv, kDim, kGroups, 1e-5f),
+    ok(sjd2_train_qk_norm_forward_f32(s, out.data(), stats.data(), x.data(), w, w + q_part,
+                                      w + 2 * q_part, w + 2 * q_part + k_part, kRows, kHeads, kKv, kDim, kQGroups,
+                                      kKGroups, 1e-5f),
        "qk_norm_forward");
   };
   // The gradient against a difference quotient of sum(dy * y).
@@ -501,8 +502,8 @@ void check_qk_norm(sjd2_stream s) {
       expect(y[i * kWidth + j] == x[i * kWidth + j], "qk_norm: a value changed");
     }
   }
-  ok(sjd2_train_qk_norm_backward_f32(s, dy.data(), d_params.data(), x.data(), stats.data(), w, w + 2 * part,
-                                     kRows, kHeads, kKv, kDim, kGroups),
+  ok(sjd2_train_qk_norm_backward_f32(s, dy.data(), d_params.data(), x.data(), stats.data(), w,
+                                     w + 2 * q_part, kRows, kHeads, kKv, kDim, kQGroups, kKGroups),
      "qk_norm_backward");
   auto objective = [&](Guarded<float>& out) {
     double sum = 0;
@@ -519,7 +520,7 @@ void check_qk_norm(sjd2_stream s) {
     x[at] = kept;
     near("qk_norm gradient", at, dy[at], (high - low) / 2e-2, 5e-3);
   }
-  for (const int64_t at : {int64_t{4}, part + 13, 2 * part + 7, 3 * part + 19}) {
+  for (const int64_t at : {int64_t{4}, q_part + 33, 2 * q_part + 7, 2 * q_part + k_part + 19}) {
     const float kept = params[at];
     params[at] = kept + 1e-2f;
     const double high = objective(nudged);

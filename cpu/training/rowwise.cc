@@ -92,13 +92,13 @@ inline int64_t norm_row(int64_t h, int64_t heads, int64_t norm_rows) { return h 
 template <typename T>
 int32_t qk_forward(sjd2_stream stream, T* y, float* stats, const T* x, const float* qw, const float* qb,
                    const float* kw, const float* kb, int64_t m, int64_t nh, int64_t nkv, int64_t hd,
-                   int64_t norm_rows, float eps) {
+                   int64_t q_norm_rows, int64_t k_norm_rows, float eps) {
   int64_t ld = (nh + 2 * nkv) * hd;
   over_rows(stream, m, kRowsPerItem, [&](int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       for (int64_t h = 0; h < nh + nkv; ++h) {
         bool is_q = h < nh;
-        int64_t row = is_q ? norm_row(h, nh, norm_rows) : norm_row(h - nh, nkv, norm_rows);
+        int64_t row = is_q ? norm_row(h, nh, q_norm_rows) : norm_row(h - nh, nkv, k_norm_rows);
         const float* w = (is_q ? qw : kw) + row * hd;
         const float* b = (is_q ? qb : kb) + row * hd;
         const T* xr = x + i * ld + h * hd;
@@ -130,16 +130,16 @@ int32_t qk_forward(sjd2_stream stream, T* y, float* stats, const T* x, const flo
 template <typename T>
 int32_t qk_backward(sjd2_stream stream, T* dy, float* d_params, const T* x, const float* stats,
                     const float* qw, const float* kw, int64_t m, int64_t nh, int64_t nkv, int64_t hd,
-                    int64_t norm_rows) {
-  int64_t ld = (nh + 2 * nkv) * hd, block = norm_rows * hd;
-  return reduce_rows(stream, d_params, m, 4 * block, [&](float* partial, int64_t first, int64_t last) {
+                    int64_t q_norm_rows, int64_t k_norm_rows) {
+  int64_t ld = (nh + 2 * nkv) * hd, q_block = q_norm_rows * hd, k_block = k_norm_rows * hd;
+  return reduce_rows(stream, d_params, m, 2 * (q_block + k_block), [&](float* partial, int64_t first, int64_t last) {
     for (int64_t i = first; i < last; ++i) {
       for (int64_t h = 0; h < nh + nkv; ++h) {
         bool is_q = h < nh;
-        int64_t row = is_q ? norm_row(h, nh, norm_rows) : norm_row(h - nh, nkv, norm_rows);
+        int64_t row = is_q ? norm_row(h, nh, q_norm_rows) : norm_row(h - nh, nkv, k_norm_rows);
         const float* w = (is_q ? qw : kw) + row * hd;
-        float* dw = partial + (is_q ? 0 : 2 * block) + row * hd;
-        float* db = dw + block;
+        float* dw = partial + (is_q ? 0 : 2 * q_block) + row * hd;
+        float* db = dw + (is_q ? q_block : k_block);
         const T* xr = x + i * ld + h * hd;
         T* g = dy + i * ld + h * hd;
         float mean = stats[(i * (nh + nkv) + h) * 2], s = stats[(i * (nh + nkv) + h) * 2 + 1];
@@ -287,32 +287,34 @@ int32_t rms_norm_backward_bf16(sjd2_stream stream, float* dx, float* dweight, co
 
 int32_t qk_norm_forward_f32(sjd2_stream stream, float* y, float* stats, const float* x, const float* q_weight,
                             const float* q_bias, const float* k_weight, const float* k_bias, int64_t m,
-                            int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows,
-                            float eps) {
+                            int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_norm_rows,
+                            int64_t k_norm_rows, float eps) {
   return qk_forward(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias, m, n_heads, n_kv_heads, head_dim,
-                    norm_rows, eps);
+                    q_norm_rows, k_norm_rows, eps);
 }
 
 int32_t qk_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* stats, const uint16_t* x,
                              const float* q_weight, const float* q_bias, const float* k_weight,
                              const float* k_bias, int64_t m, int64_t n_heads, int64_t n_kv_heads,
-                             int64_t head_dim, int64_t norm_rows, float eps) {
+                             int64_t head_dim, int64_t q_norm_rows, int64_t k_norm_rows, float eps) {
   return qk_forward(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias, m, n_heads, n_kv_heads, head_dim,
-                    norm_rows, eps);
+                    q_norm_rows, k_norm_rows, eps);
 }
 
 int32_t qk_norm_backward_f32(sjd2_stream stream, float* dy, float* d_params, const float* x,
                              const float* stats, const float* q_weight, const float* k_weight, int64_t m,
-                             int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
+                             int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_norm_rows,
+                             int64_t k_norm_rows) {
   return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim,
-                     norm_rows);
+                     q_norm_rows, k_norm_rows);
 }
 
 int32_t qk_norm_backward_bf16(sjd2_stream stream, uint16_t* dy, float* d_params, const uint16_t* x,
                               const float* stats, const float* q_weight, const float* k_weight, int64_t m,
-                              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
+                              int64_t n_heads, int64_t n_kv_heads, int64_t head_dim, int64_t q_norm_rows,
+                              int64_t k_norm_rows) {
   return qk_backward(stream, dy, d_params, x, stats, q_weight, k_weight, m, n_heads, n_kv_heads, head_dim,
-                     norm_rows);
+                     q_norm_rows, k_norm_rows);
 }
 
 int32_t rope_f32(sjd2_stream stream, float* x, const float* cos, const float* sin, const int32_t* position,

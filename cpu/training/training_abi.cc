@@ -101,48 +101,50 @@ SJD2_EXPORT int32_t sjd2_train_qk_norm_forward_f32(sjd2_stream stream, float* y,
                                                    const float* q_weight, const float* q_bias,
                                                    const float* k_weight, const float* k_bias, int64_t m,
                                                    int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
-                                                   int64_t norm_rows, float eps) {
+                                                   int64_t q_norm_rows, int64_t k_norm_rows, float eps) {
   if (null_among({stream, y, stats, x, q_weight, q_bias, k_weight, k_bias}) ||
-      negative_among({m, n_heads, n_kv_heads, head_dim, norm_rows}))
+      negative_among({m, n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows}))
     return bad("qk_norm_forward_f32");
   return training_operations().qk_norm_forward_f32(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias, m,
-                                                   n_heads, n_kv_heads, head_dim, norm_rows, eps);
+                                                   n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows, eps);
 }
 
 SJD2_EXPORT int32_t sjd2_train_qk_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* stats,
                                                     const uint16_t* x, const float* q_weight,
                                                     const float* q_bias, const float* k_weight,
                                                     const float* k_bias, int64_t m, int64_t n_heads,
-                                                    int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows,
-                                                    float eps) {
+                                                    int64_t n_kv_heads, int64_t head_dim, int64_t q_norm_rows,
+                                                    int64_t k_norm_rows, float eps) {
   if (null_among({stream, y, stats, x, q_weight, q_bias, k_weight, k_bias}) ||
-      negative_among({m, n_heads, n_kv_heads, head_dim, norm_rows}))
+      negative_among({m, n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows}))
     return bad("qk_norm_forward_bf16");
   return training_operations().qk_norm_forward_bf16(stream, y, stats, x, q_weight, q_bias, k_weight, k_bias,
-                                                    m, n_heads, n_kv_heads, head_dim, norm_rows, eps);
+                                                    m, n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows,
+                                                    eps);
 }
 
 SJD2_EXPORT int32_t sjd2_train_qk_norm_backward_f32(sjd2_stream stream, float* dy, float* d_params,
                                                     const float* x, const float* stats, const float* q_weight,
                                                     const float* k_weight, int64_t m, int64_t n_heads,
-                                                    int64_t n_kv_heads, int64_t head_dim, int64_t norm_rows) {
+                                                    int64_t n_kv_heads, int64_t head_dim, int64_t q_norm_rows,
+                                                    int64_t k_norm_rows) {
   if (null_among({stream, dy, d_params, x, stats, q_weight, k_weight}) ||
-      negative_among({m, n_heads, n_kv_heads, head_dim, norm_rows}))
+      negative_among({m, n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows}))
     return bad("qk_norm_backward_f32");
   return training_operations().qk_norm_backward_f32(stream, dy, d_params, x, stats, q_weight, k_weight, m,
-                                                    n_heads, n_kv_heads, head_dim, norm_rows);
+                                                    n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows);
 }
 
 SJD2_EXPORT int32_t sjd2_train_qk_norm_backward_bf16(sjd2_stream stream, uint16_t* dy, float* d_params,
                                                      const uint16_t* x, const float* stats,
                                                      const float* q_weight, const float* k_weight, int64_t m,
                                                      int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
-                                                     int64_t norm_rows) {
+                                                     int64_t q_norm_rows, int64_t k_norm_rows) {
   if (null_among({stream, dy, d_params, x, stats, q_weight, k_weight}) ||
-      negative_among({m, n_heads, n_kv_heads, head_dim, norm_rows}))
+      negative_among({m, n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows}))
     return bad("qk_norm_backward_bf16");
   return training_operations().qk_norm_backward_bf16(stream, dy, d_params, x, stats, q_weight, k_weight, m,
-                                                     n_heads, n_kv_heads, head_dim, norm_rows);
+                                                     n_heads, n_kv_heads, head_dim, q_norm_rows, k_norm_rows);
 }
 
 SJD2_EXPORT int32_t sjd2_train_rope_f32(sjd2_stream stream, float* x, const float* cos, const float* sin,

@@ -77,26 +77,27 @@ int32_t sjd2_train_rms_norm_backward_bf16(sjd2_stream stream, float* dx, float* 
 // qk_norm: LayerNorm over head_dim of query and key heads, weight and bias per head group; values are copied.
 //   y, x    [m, n_heads + 2*n_kv_heads, head_dim] dtype, order q, k, v; y is not x
 //   stats   [m, n_heads + n_kv_heads, 2] f32: mean and 1/std, kept for the backward pass
-//   q_weight, q_bias, k_weight, k_bias  [norm_rows, head_dim] f32; row r serves heads r*(n/norm_rows) and following
+//   q_weight, q_bias  [q_norm_rows, head_dim] f32; k_weight, k_bias [k_norm_rows, head_dim]; row r of n_rows serves
+//           heads r*(n/n_rows) and following
 //   source  fixtures README section 5, Chameleon q/k norm
 int32_t sjd2_train_qk_norm_forward_f32(sjd2_stream stream, float* y, float* stats, const float* x,
                                        const float* q_weight, const float* q_bias, const float* k_weight,
                                        const float* k_bias, int64_t m, int64_t n_heads, int64_t n_kv_heads,
-                                       int64_t head_dim, int64_t norm_rows, float eps);
+                                       int64_t head_dim, int64_t q_norm_rows, int64_t k_norm_rows, float eps);
 int32_t sjd2_train_qk_norm_forward_bf16(sjd2_stream stream, uint16_t* y, float* stats, const uint16_t* x,
                                         const float* q_weight, const float* q_bias, const float* k_weight,
                                         const float* k_bias, int64_t m, int64_t n_heads, int64_t n_kv_heads,
-                                        int64_t head_dim, int64_t norm_rows, float eps);
+                                        int64_t head_dim, int64_t q_norm_rows, int64_t k_norm_rows, float eps);
 //   dy      as y, replaced by the gradient of x
-//   d_params (+=) q_weight, q_bias, k_weight, k_bias one after another, each [norm_rows, head_dim] f32
+//   d_params (+=) q_weight, q_bias, k_weight, k_bias one after another, as above
 int32_t sjd2_train_qk_norm_backward_f32(sjd2_stream stream, float* dy, float* d_params, const float* x,
                                         const float* stats, const float* q_weight, const float* k_weight,
                                         int64_t m, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
-                                        int64_t norm_rows);
+                                        int64_t q_norm_rows, int64_t k_norm_rows);
 int32_t sjd2_train_qk_norm_backward_bf16(sjd2_stream stream, uint16_t* dy, float* d_params, const uint16_t* x,
                                          const float* stats, const float* q_weight, const float* k_weight,
                                          int64_t m, int64_t n_heads, int64_t n_kv_heads, int64_t head_dim,
-                                         int64_t norm_rows);
+                                         int64_t q_norm_rows, int64_t k_norm_rows);
 
 // rope: rotates the first n_heads heads of each row in place, half-split form; inverse != 0 rotates back (the gradient).
 //   x       [m, ld] dtype      cos, sin  [positions, head_dim/2] f32      position  [m] i32, index into the tables

@@ -55,6 +55,8 @@ import org.jspecify.annotations.Nullable;
 public final class Engine implements AutoCloseable {
     /// Most pictures decoded side by side, where memory allows. A picture's tokens do not depend on it.
     private static final int IMAGES_PER_BATCH = 8;
+    /// Of memory that decoding a picture takes, about: two layers of 128 channels.
+    private static final long BYTES_PER_PIXEL = 1024;
 
     private final ReentrantLock turn = new ReentrantLock(true);
     private final Path folder;
@@ -98,8 +100,14 @@ public final class Engine implements AutoCloseable {
             try (ModelFiles files = ModelFiles.of(description, folder, options.mapping())) {
                 DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
                 // Before the model, which takes longer to load.
-                pictures = pictures(folder, description, backend, dtype, options.mapping());
-                model = Transformer.load(backend, files, dtype, Transformer.Heads.CODES, options.listener());
+                VqTokenizer.@Nullable Expected expected = expected(description, dtype);
+                pictures = pictures(folder, description, backend, dtype, options.mapping(), expected);
+                model = Transformer.load(
+                        backend,
+                        files.with(description.withPixels(pictures.factor())),
+                        dtype,
+                        Transformer.Heads.CODES,
+                        options.listener());
             }
             return new Engine(folder, backend, model, frame, pictures);
         } catch (IOException | RuntimeException | Error e) {
@@ -114,9 +122,25 @@ public final class Engine implements AutoCloseable {
         }
     }
 
+    /// The picture whose memory is got while the model is loaded; null where the cache of keys and values is at least
+    /// as
+    /// large as it, and leaves its pages to it.
+    private static VqTokenizer.@Nullable Expected expected(ModelDescription description, DType dtype) {
+        Grid grid = description.grid();
+        long pixels = (long) grid.height() * grid.width() * description.patchSize() * description.patchSize();
+        long cache = description.transformer().kvBytesPerToken(dtype.bytes()) * description.imageLength();
+        return cache >= pixels * BYTES_PER_PIXEL ? null : VqTokenizer.Expected.decoding(grid.height(), grid.width());
+    }
+
     private static ImageCodec pictures(
-            Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
-        ImageCodec pictures = ImageTokenizers.openCodec(folder, backend, dtype, map);
+            Path folder,
+            ModelDescription description,
+            Backend backend,
+            DType dtype,
+            boolean map,
+            VqTokenizer.@Nullable Expected expected)
+            throws IOException {
+        ImageCodec pictures = ImageTokenizers.openCodec(folder, backend, dtype, map, expected);
         Grid grid = description.grid();
         try {
             // A codec of a single size says so here.
@@ -153,23 +177,29 @@ public final class Engine implements AutoCloseable {
             DType dtype = options.dtype() != null ? options.dtype() : files.dtype();
             Transformer.Size size = Transformer.measure(backend, files, dtype);
             NoiseAdapter adapter = Transformer.noiseAdapter(files);
-            ModelInfo info = describe(folder, description, backend, dtype, size, adapter);
+            FoundPictures found = inspectPictures(folder, description, backend, dtype, options.mapping());
+            ModelDescription whole = found.factor == 0 ? description : description.withPixels(found.factor);
+            ModelInfo info = describe(folder, whole, backend, dtype, size, adapter);
             int sequences = info.defaults().guidance() == 1 ? 1 : 2;
             PassCost pass = PassCost.of(
                     description.transformer(), size, dtype.bytes(), window, sequences, description.imageLength());
-            return new Inspection(info, pass, inspectPictures(folder, description, backend, dtype, options.mapping()));
+            return new Inspection(info, pass, found.pictures);
         }
     }
 
-    private static Inspection.Pictures inspectPictures(
+    /// @param factor pixels of a code's edge; 0 where no image tokeniser was found
+    private record FoundPictures(Inspection.Pictures pictures, int factor) {}
+
+    private static FoundPictures inspectPictures(
             Path folder, ModelDescription description, Backend backend, DType dtype, boolean map) throws IOException {
-        try (ImageCodec pictures = pictures(folder, description, backend, dtype, map)) {
+        try (ImageCodec pictures = pictures(folder, description, backend, dtype, map, null)) {
             Grid grid = description.grid();
-            return pictures instanceof VqTokenizer vq
+            Inspection.Pictures found = pictures instanceof VqTokenizer vq
                     ? new Inspection.Pictures(vq.weightBytes(), vq.decodeFlop(grid.height(), grid.width()), null)
                     : new Inspection.Pictures(0, 0, null);
+            return new FoundPictures(found, pictures.factor());
         } catch (ModelFormatException e) {
-            return new Inspection.Pictures(0, 0, e.getMessage());
+            return new FoundPictures(new Inspection.Pictures(0, 0, e.getMessage()), 0);
         }
     }
 
@@ -429,10 +459,11 @@ public final class Engine implements AutoCloseable {
         private final DecoderSpec decoder;
         private final SamplingOptions sampling;
         private final int levels;
-        private final int restart;
         private final int window;
         private final Grid grid;
         private final int length;
+        private final DecodeOptions options;
+        private final PictureSettings settings;
         private final PromptFrame.Pair prompts;
         private final List<String> warnings;
         private final long total;
@@ -464,9 +495,26 @@ public final class Engine implements AutoCloseable {
                             : request.window();
             this.window = Math.min(asked, length);
             this.levels = decoder.noise() ? (request.levels() != null ? request.levels() : defaultLevels(window)) : 0;
-            this.restart = request.restart() != null ? request.restart() : defaultRestart();
+            int restart = request.restart() != null ? request.restart() : defaultRestart();
+            this.options = new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart);
+            this.settings = new PictureSettings(resolved(request), info.dtype(), info.backend());
             this.warnings = warningsFor(request.prompt());
             this.total = (long) request.images() * length;
+        }
+
+        /// The request with every setting as it is used, in the caller's precision.
+        private GenerationRequest resolved(GenerationRequest request) {
+            ModelInfo.Defaults d = info.defaults();
+            return request.withDecoder(decoder.toString())
+                    .withSampler(sampling.sampler().toString())
+                    .withWindow(options.effectiveWindow(length))
+                    .withLevels(levels > 0 ? levels : null)
+                    .withRestart(options.effectiveRestart())
+                    .withGuidance(request.guidance() != null ? request.guidance() : Double.valueOf(d.guidance()))
+                    .withSampling(
+                            request.temperature() != null ? request.temperature() : Double.valueOf(d.temperature()),
+                            request.topK() != null ? request.topK() : Integer.valueOf(d.topK()),
+                            request.topP() != null ? request.topP() : Double.valueOf(d.topP()));
         }
 
         /// Where no text encoder is at hand, a made-up model gets made-up features of its prompt: it would draw noise
@@ -582,15 +630,18 @@ public final class Engine implements AutoCloseable {
             DecodeOptions options = new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart);
             long start = System.nanoTime();
             long prefilled;
+            long decoded;
             DecodeResult result;
+            // Over before pixels are made: where nothing is kept, these then lie on the pages of the cache, which are
+            // there already.
             try (ForwardPool.Lease lease = forwards.lend(
                     needs.capacity(), needs.longest(), DecodeExtents.of(wanted, options), needs.bytes(count))) {
                 prefill(lease.forward(), batch);
                 prefilled = System.nanoTime();
                 result = lease.decoder().decode(wanted, options, new Watch(first));
+                decoded = System.nanoTime();
                 lease.keep();
             }
-            long decoded = System.nanoTime();
             finishedTokens += (long) count * length;
             finishedPasses += result.statistics().iterations();
             List<GeneratedImage> images = new ArrayList<>(count);
@@ -685,6 +736,7 @@ public final class Engine implements AutoCloseable {
                     index,
                     request.prompt(),
                     request.seed(),
+                    settings,
                     image,
                     tokens,
                     rows,

@@ -8,6 +8,7 @@ import java.util.List;
 /// @param index       its number in the request
 /// @param prompt      as requested
 /// @param seed        as requested
+/// @param settings    all that it depends on beside prompt, seed and index
 /// @param image       pixels
 /// @param tokens      vocabulary ids in order, forced ones included
 /// @param codes       rows of the grid, as codes of the image tokeniser
@@ -17,6 +18,7 @@ public record GeneratedImage(
         int index,
         String prompt,
         long seed,
+        PictureSettings settings,
         RgbImage image,
         int[] tokens,
         int[][] codes,

@@ -1,6 +1,7 @@
 package io.sjd2;
 
 import java.util.Objects;
+import java.util.function.Consumer;
 import org.jspecify.annotations.Nullable;
 
 /// What to generate. Null settings take the model's defaults.
@@ -142,165 +143,106 @@ public record GenerationRequest(
     }
 
     public GenerationRequest withSeed(long value) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                value,
-                decoder,
-                sampler,
-                window,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.seed = value);
     }
 
     public GenerationRequest withImages(int count) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                count,
-                seed,
-                decoder,
-                sampler,
-                window,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.images = count);
     }
 
     public GenerationRequest withDecoder(@Nullable String name) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                name,
-                sampler,
-                window,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.decoder = name);
+    }
+
+    public GenerationRequest withSampler(@Nullable String name) {
+        return with(draft -> draft.sampler = name);
     }
 
     public GenerationRequest withWindow(int rows) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                sampler,
-                rows,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.window = rows);
+    }
+
+    public GenerationRequest withLevels(@Nullable Integer count) {
+        return with(draft -> draft.levels = count);
     }
 
     public GenerationRequest withRestart(@Nullable Integer failedPasses) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                sampler,
-                window,
-                levels,
-                failedPasses,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.restart = failedPasses);
     }
 
     public GenerationRequest withGuidance(@Nullable Double scale) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                sampler,
-                window,
-                levels,
-                restart,
-                scale,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> draft.guidance = scale);
     }
 
     public GenerationRequest withSampling(
             @Nullable Double newTemperature, @Nullable Integer newTopK, @Nullable Double newTopP) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                sampler,
-                window,
-                levels,
-                restart,
-                guidance,
-                newTemperature,
-                newTopK,
-                newTopP,
-                target);
-    }
-
-    public GenerationRequest withSampler(@Nullable String name) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                name,
-                window,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                target);
+        return with(draft -> {
+            draft.temperature = newTemperature;
+            draft.topK = newTopK;
+            draft.topP = newTopP;
+        });
     }
 
     public GenerationRequest withTarget(Target value) {
-        return new GenerationRequest(
-                prompt,
-                rawPrompt,
-                images,
-                seed,
-                decoder,
-                sampler,
-                window,
-                levels,
-                restart,
-                guidance,
-                temperature,
-                topK,
-                topP,
-                value);
+        return with(draft -> draft.target = value);
+    }
+
+    private GenerationRequest with(Consumer<Draft> change) {
+        Draft draft = new Draft(this);
+        change.accept(draft);
+        return draft.request();
+    }
+
+    /// A request that can be changed, for as long as that takes.
+    private static final class Draft {
+        private final String prompt;
+        private final boolean rawPrompt;
+        private int images;
+        private long seed;
+        private @Nullable String decoder;
+        private @Nullable String sampler;
+        private int window;
+        private @Nullable Integer levels;
+        private @Nullable Integer restart;
+        private @Nullable Double guidance;
+        private @Nullable Double temperature;
+        private @Nullable Integer topK;
+        private @Nullable Double topP;
+        private Target target;
+
+        Draft(GenerationRequest from) {
+            this.prompt = from.prompt;
+            this.rawPrompt = from.rawPrompt;
+            this.images = from.images;
+            this.seed = from.seed;
+            this.decoder = from.decoder;
+            this.sampler = from.sampler;
+            this.window = from.window;
+            this.levels = from.levels;
+            this.restart = from.restart;
+            this.guidance = from.guidance;
+            this.temperature = from.temperature;
+            this.topK = from.topK;
+            this.topP = from.topP;
+            this.target = from.target;
+        }
+
+        GenerationRequest request() {
+            return new GenerationRequest(
+                    prompt,
+                    rawPrompt,
+                    images,
+                    seed,
+                    decoder,
+                    sampler,
+                    window,
+                    levels,
+                    restart,
+                    guidance,
+                    temperature,
+                    topK,
+                    topP,
+                    target);
+        }
     }
 }

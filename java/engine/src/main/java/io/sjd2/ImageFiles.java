@@ -22,8 +22,8 @@ public final class ImageFiles {
 
     private ImageFiles() {}
 
-    /// Writes a picture as PNG, with what made it attached as text: `prompt`, `seed`, `index`, `model`, `decoder`,
-    /// `window`, `levels` and `Software`. An older file is replaced.
+    /// Writes a picture as PNG, with what made it attached as text: `prompt`, `seed`, `index`, `model`, all of
+    /// {@link PictureSettings#toJson}, and `Software`. An older file is replaced.
     ///
     /// @param model the model's name
     /// @throws IOException naming the file, if it cannot be written
@@ -109,15 +109,12 @@ public final class ImageFiles {
     }
 
     private static Map<String, String> text(GeneratedImage image, String model) {
-        GenerationStatistics statistics = image.statistics();
         Map<String, String> text = new LinkedHashMap<>();
         text.put("prompt", image.prompt());
         text.put("seed", Long.toString(image.seed()));
         text.put("index", Integer.toString(image.index()));
         text.put("model", model);
-        text.put("decoder", statistics.decoder());
-        text.put("window", Integer.toString(statistics.window()));
-        text.put("levels", Integer.toString(statistics.levels()));
+        image.settings().toJson().forEach((name, value) -> text.put(name, value.toString()));
         text.put("Software", SOFTWARE);
         return text;
     }

@@ -92,6 +92,10 @@ final class PromptFrame {
                     Prompt.of(conditional(request.prompt(), request.rawPrompt(), grid)),
                     Prompt.of(unconditional(request, grid)));
         }
+        if (maxTokens < 1) {
+            throw new IllegalArgumentException("size: a picture of " + grid.width() + " x " + grid.height()
+                    + " codes leaves no room for a prompt in the model's positions; make it smaller");
+        }
         if (pair.longest() > maxTokens) {
             throw new IllegalArgumentException("the prompt has " + pair.longest() + " tokens, the model takes at most "
                     + maxTokens + " beside the picture; shorten it");
@@ -106,6 +110,12 @@ final class PromptFrame {
         return switch (request.condition()) {
             case Condition.Label label -> {
                 int classes = conditions.shape().classes();
+                // The row behind the last class stands for none: a picture of no class is not asked for by mistake.
+                if (conditions.shape().kind() == ConditionShape.Kind.CLASS
+                        && (label.label() < 0 || label.label() >= classes)) {
+                    throw new IllegalArgumentException(
+                            "class is " + label.label() + ", expected 0 to " + (classes - 1));
+                }
                 yield new Pair(conditions.label(label.label()), conditions.label(classes));
             }
             case Condition.Caption caption -> {

@@ -11,8 +11,11 @@ import org.jspecify.annotations.Nullable;
 public final class Reports {
     private Reports() {}
 
-    /// A picture: `prompt, seed, index, decoder, window, auto_window, window_source, levels, passes, tokens,
-    /// step_compression, seconds, ms_per_pass, prefill_seconds, decode_seconds, image_seconds, warnings, image`.
+    /// A picture: `prompt, seed, index`, what {@link PictureSettings#toJson} has, `auto_window, window_source,
+    /// passes,
+    /// restarts, tokens, step_compression, seconds, ms_per_pass, prefill_seconds, decode_seconds, image_seconds,
+    /// warnings,
+    /// image`.
     ///
     /// @param plan  why the engine chose the window; null if it did not
     /// @param file  where the picture lies
@@ -22,11 +25,9 @@ public final class Reports {
         json.put("prompt", image.prompt());
         json.put("seed", image.seed());
         json.put("index", image.index());
-        json.put("decoder", statistics.decoder());
-        json.put("window", statistics.window());
+        json.putAll(image.settings().toJson());
         json.put("auto_window", plan != null);
         json.put("window_source", source(image, plan));
-        json.put("levels", statistics.levels());
         json.put("passes", statistics.passes());
         json.put("restarts", statistics.restarts());
         json.put("tokens", statistics.tokens());

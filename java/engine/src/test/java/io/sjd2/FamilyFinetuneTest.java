@@ -17,6 +17,7 @@ import io.sjd2.model.ModelDescription;
 import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.RgbImage;
+import io.sjd2.testing.BiasedFixture;
 import io.sjd2.vq.EncoderFixture;
 import java.io.IOException;
 import java.lang.foreign.ValueLayout;
@@ -52,12 +53,23 @@ class FamilyFinetuneTest {
         return Stream.of("chameleon", "chameleon_swin", "emu3", "janus", "llamagen_t2i", "llamagen_c2i");
     }
 
+    static Stream<String> familiesAndBiases() {
+        return Stream.concat(families(), Stream.of("chameleon", "emu3").map(name -> name + BiasedFixture.SUFFIX));
+    }
+
     /// A folder as published. Fixtures without an image tokeniser of their own borrow their family's.
     private Path published(String name) throws IOException {
         Path folder = temp.resolve(name);
-        Path model = LmFixture.folder(name);
+        Path model = LmFixture.folder(name.replace(BiasedFixture.SUFFIX, ""));
         Path vq = model.resolve("../../vq");
-        copy(model, folder);
+        if (name.endsWith(BiasedFixture.SUFFIX)) {
+            BiasedFixture.write(model, folder);
+            for (String other : List.of("tokenizer.json", "generation_config.json")) {
+                Files.copy(model.resolve(other), folder.resolve(other));
+            }
+        } else {
+            copy(model, folder);
+        }
         if (name.startsWith("chameleon")) {
             copy(vq.resolve("chameleon/vqgan"), folder.resolve("vqgan"));
             copy(LmFixture.folder("chameleon"), folder);
@@ -161,7 +173,7 @@ class FamilyFinetuneTest {
     }
 
     @ParameterizedTest
-    @MethodSource("families")
+    @MethodSource("familiesAndBiases")
     void theLossFallsAndTheDecodersNeedFewerPasses(String name) throws IOException {
         Path model = published(name);
         ModelDescription d = ModelDescription.read(model);

@@ -19,6 +19,17 @@ class ImageFilesTest {
             3,
             "a red circle 🎈",
             -5,
+            new PictureSettings(
+                    GenerationRequest.of("a red circle 🎈")
+                            .withDecoder("sjd2-mc")
+                            .withWindow(32)
+                            .withLevels(2)
+                            .withRestart(6)
+                            .withGuidance(1.5)
+                            .withSampling(0.9, 100, 1.0)
+                            .withTarget(new GenerationRequest.Target(null, null, "blur", null)),
+                    "bf16",
+                    "cpu-avx512"),
             RgbImage.blank(8, 8),
             new int[] {100, 101, 9, 102, 103, 9},
             new int[][] {{0, 1}, {2, 3}},
@@ -50,7 +61,17 @@ class ImageFilesTest {
                 .containsEntry("index", "3")
                 .containsEntry("model", "demo")
                 .containsEntry("decoder", "sjd2-mc")
-                .containsEntry("window", "32");
+                .containsEntry("window", "32")
+                .containsEntry("levels", "2")
+                .containsEntry("restart", "6")
+                .containsEntry("cfg", "1.5")
+                .containsEntry("temperature", "0.9")
+                .containsEntry("top_k", "100")
+                .containsEntry("top_p", "1.0")
+                .containsEntry("negative", "blur")
+                .containsEntry("dtype", "bf16")
+                .containsEntry("backend", "cpu-avx512")
+                .doesNotContainKeys("class", "raw_prompt");
     }
 
     @Test

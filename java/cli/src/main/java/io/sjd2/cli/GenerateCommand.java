@@ -31,7 +31,8 @@ import picocli.CommandLine.Parameters;
         description = {
             "",
             "Without --out a picture gets a name made of its prompt and seed, in the current folder, and no file is"
-                    + " overwritten. PNG files carry prompt, seed, model, decoder and window as text.",
+                    + " overwritten. PNG files carry as text what the picture depends on: prompt, seed, model, decoder and all"
+                    + " settings, defaults included.",
             "",
             "Examples:",
             "  sjd2 generate \"a large red circle above a small blue square\"",
@@ -46,7 +47,8 @@ import picocli.CommandLine.Parameters;
         footer = {
             "",
             "--json prints one object for one picture and an array of them for several, each with at least prompt, seed,"
-                    + " index, decoder, window, window_source (given, measured, cached, or decoder: it has no other), passes,"
+                    + " index, decoder, sampler, window, window_source (given, measured, cached, or decoder: it has no other),"
+                    + " levels, restart, cfg, temperature, top_k, top_p, dtype, backend, passes,"
                     + " tokens, step_compression, seconds, ms_per_pass and image.",
             "Picture i of --n depends on the seed and i alone; i counts from 0 and ends the names of several files."
         })

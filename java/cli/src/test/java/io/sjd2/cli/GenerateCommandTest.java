@@ -8,6 +8,7 @@ import io.sjd2.tensor.RgbImage;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import org.junit.jupiter.api.BeforeAll;
@@ -58,6 +59,61 @@ class GenerateCommandTest {
                         "levels", "2",
                         "Software", "sjd2"));
         assertThat(TinyModel.files(folder)).containsExactly("circle.png");
+    }
+
+    /// Whatever was set, and whatever was not: the text of a PNG file holds all of it.
+    @Test
+    void theTextOfAPictureIsEnoughToMakeItAgain() throws IOException {
+        List<List<String>> runs = List.of(
+                List.of("--window", "12", "--levels", "3", "--restart", "2", "--cfg", "1.7", "--temperature", "0.8"),
+                List.of("--decoder", "sjd-gs", "--top-k", "40", "--top-p", "0.9", "--window", "8", "--dtype", "bf16"),
+                List.of("--decoder", "ar", "--sampler", "inverse-cdf", "--cfg", "1"),
+                List.of());
+        Map<String, String> options = Map.of(
+                "seed",
+                "--seed",
+                "decoder",
+                "--decoder",
+                "sampler",
+                "--sampler",
+                "restart",
+                "--restart",
+                "cfg",
+                "--cfg",
+                "temperature",
+                "--temperature",
+                "top_k",
+                "--top-k",
+                "top_p",
+                "--top-p",
+                "dtype",
+                "--dtype");
+        for (List<String> run : runs) {
+            Path file = folder.resolve("first.png");
+            List<String> args =
+                    new ArrayList<>(List.of("a blue star", "--seed", "11", "--json", "--out", file.toString()));
+            args.addAll(run);
+            Session session = generate(args.toArray(String[]::new));
+            assertThat(session.code()).as(session.err()).isZero();
+            Map<String, String> text = PngReader.text(file);
+            Json json = Json.parse(session.out(), "standard output");
+            Path again = folder.resolve("again.png");
+            args = new ArrayList<>(List.of(text.get("prompt"), "--out", again.toString()));
+            for (Map.Entry<String, String> option : options.entrySet()) {
+                assertThat(json.has(option.getKey())).as(option.getKey()).isTrue();
+                args.addAll(List.of(option.getValue(), text.get(option.getKey())));
+            }
+            if (!text.get("decoder").equals("ar")) {
+                args.addAll(List.of("--window", text.get("window")));
+            }
+            if (!text.get("levels").equals("0")) {
+                args.addAll(List.of("--levels", text.get("levels")));
+            }
+            Session second = generate(args.toArray(String[]::new));
+            assertThat(second.code()).as(second.err()).isZero();
+            assertThat(PngReader.read(again)).as("%s", run).isEqualTo(PngReader.read(file));
+            assertThat(PngReader.text(again)).isEqualTo(text);
+        }
     }
 
     @Test

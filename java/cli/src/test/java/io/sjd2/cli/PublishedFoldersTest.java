@@ -273,7 +273,8 @@ class PublishedFoldersTest {
     @Test
     void whatOneFamilyTakesAnotherRefuses() throws IOException {
         publish("llamagen_c2i");
-        assertRefused(Errors.USAGE, List.of("--class", "13"), "13", "0 to 11", "12 for none");
+        assertRefused(Errors.USAGE, List.of("--class", "13"), "13", "0 to 11");
+        assertRefused(Errors.USAGE, List.of("--class", "12"), "12", "0 to 11");
         assertRefused(Errors.USAGE, List.of("--class", "-1"), "-1", "0 to 11");
         assertRefused(Errors.USAGE, List.of("a dog"), "--class");
         assertRefused(Errors.USAGE, List.of("--class", "1", "--size", "10x8"), "10x8", "8x8 only");
@@ -289,6 +290,38 @@ class PublishedFoldersTest {
                 List.of("--caption-features", features.toString()),
                 "\"caption\"",
                 "this one has other");
+    }
+
+    /// Pixels of a code are the image tokeniser's, which a published configuration of the language model need not
+    /// describe.
+    @Test
+    void sizesAreThoseOfTheImageTokeniserThatIsThere() throws IOException {
+        publish("chameleon");
+        Path config = model().resolve("config.json");
+        String text = Files.readString(config);
+        String without = text.replace("\"vq_config\"", "\"something_else\"");
+        assertThat(without).isNotEqualTo(text);
+        Files.writeString(config, without);
+        Session session = Session.run(
+                "generate",
+                "--model",
+                model().toString(),
+                "a dog",
+                "--size",
+                "32x16",
+                "--out",
+                picture().toString());
+        assertThat(session.code()).as(session.err()).isZero();
+        RgbImage image = PngReader.read(picture());
+        assertThat(image.width()).isEqualTo(32);
+        assertThat(image.height()).isEqualTo(16);
+        Files.delete(picture());
+        assertRefused(Errors.USAGE, List.of("a dog", "--size", "6x6"), "6x6", "multiples of 4");
+        assertRefused(Errors.USAGE, List.of("a dog", "--size", "128x128"), "64 x 64 codes", "smaller");
+        Session inspected = Session.run("inspect", "--model", model().toString(), "--json");
+        Json found = Json.parse(inspected.out(), "inspect");
+        assertThat(found.get("image_width").int32())
+                .isEqualTo(2 * found.get("grid_width").int32());
     }
 
     @Test

@@ -49,17 +49,28 @@ public final class DebugPictures {
     /// @throws IllegalArgumentException if the codes do not fit the tokeniser
     public static int decode(Path folder, Path in, Path out, @Nullable Path png, Settings settings, VqListener listener)
             throws IOException {
-        try (SafetensorsFile inputs = SafetensorsFile.open(in, settings.map());
-                Backend backend = Backends.open(settings.backend(), settings.threads());
-                ImageCodec codec = ImageTokenizers.openCodec(folder, backend, settings.dtype(), settings.map())) {
+        try (SafetensorsFile inputs = SafetensorsFile.open(in, settings.map())) {
             TensorEntry entry = inputs.tensor(CODES);
             int[] shape = shape(inputs.source(), entry, 3, "[B, h, w] with no empty axis");
+            return decode(folder, entry.toInts(), shape, out, png, settings, listener);
+        }
+    }
+
+    private static int decode(
+            Path folder, int[] codes, int[] shape, Path out, @Nullable Path png, Settings settings, VqListener listener)
+            throws IOException {
+        try (Backend backend = Backends.open(settings.backend(), settings.threads());
+                ImageCodec codec = ImageTokenizers.openCodec(
+                        folder,
+                        backend,
+                        settings.dtype(),
+                        settings.map(),
+                        VqTokenizer.Expected.decoding(shape[1], shape[2]))) {
             int batch = shape[0];
             int height = Math.multiplyExact(shape[1], codec.factor());
             int width = Math.multiplyExact(shape[2], codec.factor());
             int size = count(CHANNELS, height, width);
             float[] all = new float[count(batch, size)];
-            int[] codes = entry.toInts();
             int cells = shape[1] * shape[2];
             for (int b = 0; b < batch; b++) {
                 int[] grid = Arrays.copyOfRange(codes, b * cells, (b + 1) * cells);
@@ -99,7 +110,12 @@ public final class DebugPictures {
         int factor;
         int[] all;
         try (Backend backend = Backends.open(settings.backend(), settings.threads());
-                ImageCodec codec = ImageTokenizers.openCodec(folder, backend, settings.dtype(), settings.map())) {
+                ImageCodec codec = ImageTokenizers.openCodec(
+                        folder,
+                        backend,
+                        settings.dtype(),
+                        settings.map(),
+                        VqTokenizer.Expected.encoding(pictures.height, pictures.width))) {
             factor = codec.factor();
             if (pictures.height % factor != 0 || pictures.width % factor != 0) {
                 throw new IllegalArgumentException(in + ": holds pictures of " + pictures.width + " x "

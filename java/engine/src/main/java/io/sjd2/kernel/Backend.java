@@ -30,7 +30,8 @@ public interface Backend extends AutoCloseable {
     /// @throws UnsupportedOperationException naming the backends that can train, if this one cannot
     TrainingKernels training();
 
-    /// Zeroed memory of the device, 64-byte aligned, freed when `owner` closes.
+    /// Zeroed memory of the device, 64-byte aligned, freed when `owner` closes. Where memory is the host's
+    /// ({@link #hostMemory}), other threads may call this at any time.
     ///
     /// @throws KernelException if the device has not that much memory, saying how much was asked for
     Tensor allocate(Arena owner, DType dtype, long... shape);

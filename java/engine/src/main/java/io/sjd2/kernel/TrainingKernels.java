@@ -64,12 +64,17 @@ public interface TrainingKernels {
     /// @param y      `[m, n_heads + 2 n_kv_heads, head_dim]`, f32 or bf16, not `x`
     /// @param stats  `[m, n_heads + n_kv_heads, 2]`, f32, for the backward pass
     /// @param x      as `y`
-    /// @param params `[4, norm_rows, head_dim]`, f32: q weight, q bias, k weight, k bias
-    void qkNormForward(Tensor y, Tensor stats, Tensor x, Tensor params, int heads, int kvHeads, float eps);
+    /// @param params    `[2 q_norm_rows + 2 k_norm_rows, head_dim]`, f32: q weight, q bias, k weight, k bias; the rows
+    /// of
+    ///     a norm divide the heads that it is for
+    /// @param qNormRows of each of the first two
+    void qkNormForward(
+            Tensor y, Tensor stats, Tensor x, Tensor params, int qNormRows, int heads, int kvHeads, float eps);
 
     /// @param dy      as `y`; replaced by the gradient of `x`
     /// @param dParams (+=) as `params`
-    void qkNormBackward(Tensor dy, Tensor dParams, Tensor x, Tensor stats, Tensor params, int heads, int kvHeads);
+    void qkNormBackward(
+            Tensor dy, Tensor dParams, Tensor x, Tensor stats, Tensor params, int qNormRows, int heads, int kvHeads);
 
     /// Rotates the first `heads` heads of each row in place, half-split form.
     ///

@@ -74,13 +74,21 @@ final class Config {
 
     /// Sizes that a llama-like configuration leaves out.
     record Defaults(
-            int hidden, int intermediate, int layers, int heads, int kvHeads, int positions, double eps, double theta) {
+            int vocabulary,
+            int hidden,
+            int intermediate,
+            int layers,
+            int heads,
+            int kvHeads,
+            int positions,
+            double eps,
+            double theta) {
         /// Of transformers' `LlamaConfig`, which the configurations of Chameleon and Janus rest on.
-        static final Defaults LLAMA = new Defaults(4096, 11008, 32, 32, 0, 2048, 1e-6, ROPE_THETA);
+        static final Defaults LLAMA = new Defaults(32_000, 4096, 11008, 32, 32, 0, 2048, 1e-6, ROPE_THETA);
         /// Of transformers' `ChameleonConfig`.
-        static final Defaults CHAMELEON = new Defaults(4096, 11008, 32, 32, 0, 4096, 1e-5, ROPE_THETA);
+        static final Defaults CHAMELEON = new Defaults(65_536, 4096, 11008, 32, 32, 0, 4096, 1e-5, ROPE_THETA);
         /// Of transformers' `Emu3TextConfig`.
-        static final Defaults EMU3 = new Defaults(4096, 14336, 32, 32, 8, 9216, 1e-5, 1e6);
+        static final Defaults EMU3 = new Defaults(184_622, 4096, 14336, 32, 32, 8, 9216, 1e-5, 1e6);
     }
 
     /// Shapes of a llama-like decoder, by the keys of Hugging Face's configurations, old and new.
@@ -106,7 +114,7 @@ final class Config {
                 placement,
                 qkNorm,
                 new Rope(theta(config, d), RopePairs.HALF_SPLIT),
-                in(config, "vocab_size", 1, 1 << 24),
+                in(config, "vocab_size", 1, 1 << 24, d.vocabulary()),
                 in(config, "max_position_embeddings", 2, 1 << 24, d.positions()),
                 new Biases(flag(config, "attention_bias", false), flag(config, "mlp_bias", false)),
                 null);

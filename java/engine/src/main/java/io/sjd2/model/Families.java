@@ -46,7 +46,8 @@ final class Families {
     static ModelDescription own(Json config) throws ModelFormatException {
         Grid grid = new Grid(Config.in(config, "grid_height", 1, 1024), Config.in(config, "grid_width", 1, 1024));
         TransformerConfig c = Config.llama(config, Defaults.LLAMA, NormPlacement.PRE, null);
-        for (String key : List.of("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")) {
+        for (String key :
+                List.of("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")) {
             config.get(key);
         }
         Config.in(config, "max_position_embeddings", grid.cells() + 1, 1 << 22);

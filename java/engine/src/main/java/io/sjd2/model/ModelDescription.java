@@ -102,6 +102,24 @@ public record ModelDescription(
         return Vocabulary.tokenizerFile(folder);
     }
 
+    /// The same over an image tokeniser whose codes stand for squares of other pixels than the configuration told.
+    public ModelDescription withPixels(int edge) {
+        return new ModelDescription(
+                family,
+                transformer,
+                names,
+                codeMap,
+                headByToken,
+                imageTable,
+                picture.withPixels(edge),
+                prompt,
+                bosToken,
+                imageToken,
+                condition,
+                sampling,
+                captionWords);
+    }
+
     /// Number of sampled ids, C.
     public int codes() {
         return codeMap.size();

@@ -35,6 +35,11 @@ public record ModelFiles(
         return new ModelFiles(description, tensors, folder);
     }
 
+    /// The same weights of a model that more has become known of.
+    public ModelFiles with(ModelDescription other) {
+        return new ModelFiles(other, tensors, folder);
+    }
+
     /// The files that PyTorch saved in a folder which has no safetensors; empty where it has.
     ///
     /// @throws ModelFormatException if several files could be meant

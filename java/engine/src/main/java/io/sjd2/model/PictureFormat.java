@@ -35,6 +35,11 @@ public record PictureFormat(
         return new PictureFormat(grid, fixed, 1, pixels, pixels, null, List.of());
     }
 
+    /// The same where a code stands for other pixels: its image tokeniser has the last word.
+    PictureFormat withPixels(int edge) {
+        return new PictureFormat(grid, fixed, unit, edge, nominalPixels, rowEnd, pictureEnd);
+    }
+
     /// Positions of a picture, structural ones included.
     public int length(Grid size) {
         return size.cells() + (rowEnd == null ? 0 : size.height()) + pictureEnd.size();

@@ -484,13 +484,9 @@ public final class Transformer implements AutoCloseable {
         private void expectProduct(String name, int out, int in, boolean biased) throws ModelFormatException {
             expect(name, out, in);
             if (biased) {
-                expect(bias(name), out);
+                expect(WeightNames.bias(name), out);
                 biasParameters += out;
             }
-        }
-
-        private static String bias(String weight) {
-            return weight.replaceFirst("\\.weight$", ".bias");
         }
 
         private void expect(String name, long... shape) throws ModelFormatException {
@@ -677,7 +673,7 @@ public final class Transformer implements AutoCloseable {
                 staged(name, src -> backend.kernels().packWeights(dst, src, at, nOut));
                 long rows = files.info(name).shape()[0];
                 if (bias != null) {
-                    staged(bias(name), src -> backend.kernels().convert(bias.rows(at, rows), src));
+                    staged(WeightNames.bias(name), src -> backend.kernels().convert(bias.rows(at, rows), src));
                 }
                 row += rows;
             }

@@ -153,6 +153,11 @@ public record WeightNames(
                 image);
     }
 
+    /// The name of the bias beside a matrix.
+    public static String bias(String weight) {
+        return weight.replaceFirst("\\.weight$", ".bias");
+    }
+
     static String at(String name, int layer) {
         return name.replace("{layer}", Integer.toString(layer));
     }

@@ -16,6 +16,12 @@ import org.jspecify.annotations.Nullable;
 /// Confined to one thread. All memory belongs to the arena that was passed.
 final class Network {
     private static final String EMBEDDING = "model.embed_tokens.weight";
+    /// Biases of a block, each the first of those that are added together.
+    private static final String Q_BIAS = "self_attn.q_proj.bias";
+
+    private static final String OUT_BIAS = "self_attn.o_proj.bias";
+    private static final String GATE_BIAS = "mlp.gate_proj.bias";
+    private static final String DOWN_BIAS = "mlp.down_proj.bias";
 
     private final TrainingKernels kernels;
     private final NetworkShape shape;
@@ -49,6 +55,9 @@ final class Network {
     private final Tensor dBranch;
 
     private final Tensor everyRow;
+    /// `[maxRows, 1]` of 1, where there are biases; else empty.
+    private final Tensor ones;
+
     private final Tensor dQkv;
     private final Tensor dAttention;
     private final Tensor dAct;
@@ -139,7 +148,7 @@ final class Network {
             mlpOut = post ? Parameters.host(arena, DType.F32, maxRows, d) : null;
             normed = Parameters.host(arena, dtype, maxRows, d);
             rstd = Parameters.host(arena, DType.F32, maxRows);
-            boolean qkNorm = shape.qkNormRows() > 0;
+            boolean qkNorm = shape.normsHeads();
             rawQkv = qkNorm ? Parameters.host(arena, dtype, maxRows, shape.qkvColumns()) : null;
             qkStats =
                     qkNorm ? Parameters.host(arena, DType.F32, maxRows, 2L * (shape.heads() + shape.kvHeads())) : null;
@@ -169,7 +178,7 @@ final class Network {
         }
 
         private Tensor qkParams(Tensor flat) {
-            return params.fused(flat, prefix + "self_attn.q_norm.weight", 4, shape.qkNormRows(), shape.headDim());
+            return params.fused(flat, prefix + "self_attn.q_norm.weight", shape.headNormRows(), shape.headDim());
         }
 
         void forward(Tensor out, Tensor in, SequenceBatch batch) {
@@ -184,16 +193,19 @@ final class Network {
             if (rawQkv != null && qkStats != null) {
                 Tensor raw = firstRows(rawQkv, m);
                 qkvWeights.apply(raw, null, h);
+                addBias(raw, Q_BIAS);
                 kernels.qkNormForward(
                         projected,
                         firstRows(qkStats, m),
                         raw,
                         qkParams(params.values()),
+                        shape.qNormRows(),
                         shape.heads(),
                         shape.kvHeads(),
                         NetworkShape.QK_NORM_EPS);
             } else {
                 qkvWeights.apply(projected, null, h);
+                addBias(projected, Q_BIAS);
             }
             int rotated = shape.heads() + shape.kvHeads();
             kernels.rope(projected, cos, sin, batch.positions(), rotated, false);
@@ -204,21 +216,55 @@ final class Network {
             Tensor h2 = firstRows(middleNormed, m);
             if (attentionOut == null) {
                 outWeights.apply(mid, in, attended);
+                addBias(mid, OUT_BIAS);
                 norm(h2, middleRstd, mid, "post_attention_layernorm.weight");
             } else {
                 outWeights.apply(firstRows(attentionOut, m), null, attended);
+                addBias(firstRows(attentionOut, m), OUT_BIAS);
                 addNormed(mid, in, attentionOut, rstd, "input_layernorm.weight");
                 round(h2, mid);
             }
             Tensor gu = firstRows(gateUp, m);
             gateUpWeights.apply(gu, null, h2);
+            addBias(gu, GATE_BIAS);
             Tensor a = firstRows(act, m);
             kernels.swigluForward(a, gu);
             if (mlpOut == null) {
                 downWeights.apply(out, mid, a);
+                addBias(out, DOWN_BIAS);
             } else {
                 downWeights.apply(firstRows(mlpOut, m), null, a);
+                addBias(firstRows(mlpOut, m), DOWN_BIAS);
                 addNormed(out, mid, mlpOut, middleRstd, "post_attention_layernorm.weight");
+            }
+        }
+
+        /// `y += bias`, of the products whose first is named; nothing without. Where `y` is bf16 the bias is rounded,
+        /// as
+        /// both operands of a product are.
+        private void addBias(Tensor y, String name) {
+            if (!params.has(prefix + name)) {
+                return;
+            }
+            Tensor bias = params.fused(params.values(), prefix + name, y.dim(1));
+            if (y.dtype() == DType.F32) {
+                kernels.addBias(y, bias);
+            } else {
+                kernels.gemm(y, y, firstRows(ones, y.dim(0)), bias.view(1, y.dim(1)), false, false, dtype);
+            }
+        }
+
+        /// The bias' gradient, the sums of `dy`'s columns, each in one order.
+        private void accumulateBias(String name, Tensor dy) {
+            if (!params.has(prefix + name)) {
+                return;
+            }
+            Tensor gradient = params.fused(params.grads(), prefix + name, dy.dim(1));
+            if (dy.dtype() == DType.F32) {
+                kernels.columnSum(gradient, dy);
+            } else {
+                Tensor row = gradient.view(1, dy.dim(1));
+                kernels.gemm(row, row, firstRows(ones, dy.dim(0)), dy, true, false, dtype);
             }
         }
 
@@ -247,13 +293,15 @@ final class Network {
         /// Replaces the gradient of this block's output in `dx` by that of its input.
         void backward(Tensor dx, Tensor in, SequenceBatch batch) {
             int m = batch.rows();
-            Tensor dy =
-                    narrow(mlpOut == null ? dx : beforeNorm(dx, mlpOut, middleRstd, "post_attention_layernorm.weight"));
+            Tensor wide = mlpOut == null ? dx : beforeNorm(dx, mlpOut, middleRstd, "post_attention_layernorm.weight");
+            accumulateBias(DOWN_BIAS, wide);
+            Tensor dy = narrow(wide);
             Tensor da = firstRows(dAct, m);
             downWeights.applyBackward(da, dy);
             downWeights.accumulate(dy, firstRows(act, m));
             Tensor gu = firstRows(gateUp, m);
             kernels.swigluBackward(gu, da, gu);
+            accumulateBias(GATE_BIAS, gu);
             Tensor h2 = firstRows(middleNormed, m);
             gateUpWeights.accumulate(gu, h2);
             Tensor dh = firstRows(dNormed, m);
@@ -267,11 +315,13 @@ final class Network {
                         weight("post_attention_layernorm.weight"),
                         vector(middleRstd, m),
                         null);
-                dy = narrow(dx);
+                wide = dx;
             } else {
                 gateUpWeights.addBackward(dx, gu);
-                dy = narrow(beforeNorm(dx, attentionOut, rstd, "input_layernorm.weight"));
+                wide = beforeNorm(dx, attentionOut, rstd, "input_layernorm.weight");
             }
+            accumulateBias(OUT_BIAS, wide);
+            dy = narrow(wide);
             Tensor dAtt = firstRows(dAttention, m);
             outWeights.applyBackward(dAtt, dy);
             Tensor attended = firstRows(attention, m);
@@ -295,9 +345,11 @@ final class Network {
                         firstRows(rawQkv, m),
                         firstRows(qkStats, m),
                         qkParams(params.values()),
+                        shape.qNormRows(),
                         shape.heads(),
                         shape.kvHeads());
             }
+            accumulateBias(Q_BIAS, dProjected);
             qkvWeights.accumulate(dProjected, firstRows(normed, m));
             if (attentionOut != null) {
                 qkvWeights.addBackward(dx, dProjected);
@@ -448,6 +500,9 @@ final class Network {
         this.dNormed = Parameters.host(arena, dtype, maxRows, d);
         this.dNarrow = Parameters.host(arena, DType.BF16, maxRows, d);
         this.dBranch = Parameters.host(arena, DType.F32, shape.normsBranches() ? maxRows : 0, d);
+        boolean biased = shape.biases().attention() || shape.biases().mlp();
+        this.ones = Parameters.host(arena, DType.F32, biased ? maxRows : 0, 1);
+        kernels.fill(ones, 1);
         this.everyRow = Parameters.host(arena, DType.I32, shape.normsBranches() ? maxRows : 0);
         for (int i = 0; i < everyRow.elements(); i++) {
             everyRow.setInt(i, i);

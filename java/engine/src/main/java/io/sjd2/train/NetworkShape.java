@@ -4,7 +4,7 @@ import java.util.ArrayList;
 import java.util.List;
 import org.jspecify.annotations.Nullable;
 
-/// The transformer that is trained: a decoder with RMSNorm, rotary positions and SwiGLU, without biases.
+/// The transformer that is trained: a decoder with RMSNorm, rotary positions and SwiGLU.
 ///
 /// @param vocabSize        rows of the embedding table
 /// @param hiddenSize       width of the residual stream
@@ -16,7 +16,8 @@ import org.jspecify.annotations.Nullable;
 /// @param rmsNormEps       epsilon of every RMSNorm
 /// @param ropeTheta        base of the rotary frequencies
 /// @param maxPositions     longest sequence
-/// @param qkNormRows       rows of the LayerNorm of queries and keys; 0 for none
+/// @param qNormRows        rows of the LayerNorm of queries, which divide `heads`; 0 for none
+/// @param kNormRows        rows of the LayerNorm of keys, which divide `kvHeads`; 0 for none
 /// @param headName         name of the output head's tensor; empty if the head is rows of the embedding table
 /// @param headRows         rows of the output head
 /// @param gridHeight       rows of the learned embedding of the target position; 0 for none
@@ -25,6 +26,7 @@ import org.jspecify.annotations.Nullable;
 /// @param levelHidden      width of the small network behind it
 /// @param levelPrefix      what stands before `fc1` and `fc2` in the names of its tensors
 /// @param normsBranches    `x += norm(f(x))` instead of `x += f(norm(x))`
+/// @param biases           which products of a block have a bias
 /// @param plane            where rotary positions lie in a plane, or null
 /// @param codes            embedding and head of codes that are no tokens, or null
 public record NetworkShape(
@@ -38,7 +40,8 @@ public record NetworkShape(
         float rmsNormEps,
         double ropeTheta,
         int maxPositions,
-        int qkNormRows,
+        int qNormRows,
+        int kNormRows,
         String headName,
         int headRows,
         int gridHeight,
@@ -47,6 +50,7 @@ public record NetworkShape(
         int levelHidden,
         String levelPrefix,
         boolean normsBranches,
+        Biases biases,
         @Nullable Plane plane,
         @Nullable Codes codes) {
 
@@ -62,6 +66,14 @@ public record NetworkShape(
                         + " layers behind them and a head of " + headHidden + ": each must be positive");
             }
         }
+    }
+
+    /// Which products of a block have a bias.
+    ///
+    /// @param attention of queries, keys, values and what attention gives
+    /// @param mlp       all three
+    public record Biases(boolean attention, boolean mlp) {
+        public static final Biases NONE = new Biases(false, false);
     }
 
     /// Rotary positions in a plane: `conditionRows` positions whose queries and keys become zero, then the cells of the
@@ -91,13 +103,19 @@ public record NetworkShape(
             throw new IllegalArgumentException(
                     "network: " + plane + " does not fit heads of " + headDim + " and " + maxPositions + " positions");
         }
+        if (qNormRows < 0
+                || (qNormRows == 0) != (kNormRows == 0)
+                || qNormRows > 0 && (heads % qNormRows != 0 || kNormRows < 0 || kvHeads % kNormRows != 0)) {
+            throw new IllegalArgumentException("network: norms of " + qNormRows + " rows for " + heads
+                    + " heads and of " + kNormRows + " rows for " + kvHeads + " key heads: each must divide its heads");
+        }
         if (vocabSize < 1 || headRows < 1 || maxPositions < 1) {
             throw new IllegalArgumentException("network: vocabulary " + vocabSize + ", output head " + headRows
                     + " and positions " + maxPositions + " must be positive");
         }
     }
 
-    /// A network that normalises before its branches, with positions on a line.
+    /// A network without biases that normalises before its branches, with positions on a line.
     public NetworkShape(
             int vocabSize,
             int hiddenSize,
@@ -129,6 +147,7 @@ public record NetworkShape(
                 ropeTheta,
                 maxPositions,
                 qkNormRows,
+                qkNormRows,
                 headName,
                 headRows,
                 gridHeight,
@@ -137,6 +156,7 @@ public record NetworkShape(
                 levelHidden,
                 levelPrefix,
                 false,
+                Biases.NONE,
                 null,
                 null);
     }
@@ -170,6 +190,16 @@ public record NetworkShape(
                 64,
                 hiddenSize,
                 "sjd2.time_embed.");
+    }
+
+    /// Whether queries and keys pass a LayerNorm.
+    boolean normsHeads() {
+        return qNormRows > 0;
+    }
+
+    /// Rows of the weights and biases of that LayerNorm together.
+    int headNormRows() {
+        return 2 * (qNormRows + kNormRows);
     }
 
     boolean tiedHead() {
@@ -245,10 +275,22 @@ public record NetworkShape(
             String p = "model.layers." + l + ".";
             vector(list, p + "input_layernorm.weight", hiddenSize);
             vector(list, p + "post_attention_layernorm.weight", hiddenSize);
-            if (qkNormRows > 0) {
+            if (normsHeads()) {
                 for (String name : new String[] {"q_norm.weight", "q_norm.bias", "k_norm.weight", "k_norm.bias"}) {
-                    list.add(new Entry(p + "self_attn." + name, new long[] {qkNormRows, headDim}, Kind.VECTOR));
+                    long rows = name.startsWith("q") ? qNormRows : kNormRows;
+                    list.add(new Entry(p + "self_attn." + name, new long[] {rows, headDim}, Kind.VECTOR));
                 }
+            }
+            if (biases.attention()) {
+                vector(list, p + "self_attn.q_proj.bias", (long) heads * headDim);
+                vector(list, p + "self_attn.k_proj.bias", (long) kvHeads * headDim);
+                vector(list, p + "self_attn.v_proj.bias", (long) kvHeads * headDim);
+                vector(list, p + "self_attn.o_proj.bias", hiddenSize);
+            }
+            if (biases.mlp()) {
+                vector(list, p + "mlp.gate_proj.bias", intermediateSize);
+                vector(list, p + "mlp.up_proj.bias", intermediateSize);
+                vector(list, p + "mlp.down_proj.bias", hiddenSize);
             }
         }
         vector(list, "model.norm.weight", hiddenSize);

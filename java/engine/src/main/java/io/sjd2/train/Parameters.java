@@ -44,6 +44,9 @@ final class Parameters {
         return name.endsWith("k_proj.weight")
                 || name.endsWith("v_proj.weight")
                 || name.endsWith("up_proj.weight")
+                || name.endsWith("k_proj.bias")
+                || name.endsWith("v_proj.bias")
+                || name.endsWith("up_proj.bias")
                 || name.endsWith("q_norm.bias")
                 || name.endsWith("k_norm.weight")
                 || name.endsWith("k_norm.bias");

@@ -202,6 +202,20 @@ public final class PublishedWeights implements AutoCloseable {
             put(p + "mlp.gate_proj.weight", at(names.gateUp().get(0), l));
             put(p + "mlp.up_proj.weight", at(names.gateUp().get(1), l));
             put(p + "mlp.down_proj.weight", at(names.down(), l));
+            if (c.biases().attention()) {
+                for (String part : parts) {
+                    // A bias belongs to the rows of its matrix, wherever those lie.
+                    Source matrix = sources.get(p + part);
+                    sources.put(
+                            WeightNames.bias(p + part), new Source(WeightNames.bias(matrix.tensor()), matrix.rows()));
+                }
+                putBias(p + "self_attn.o_proj.weight");
+            }
+            if (c.biases().mlp()) {
+                putBias(p + "mlp.gate_proj.weight");
+                putBias(p + "mlp.up_proj.weight");
+                putBias(p + "mlp.down_proj.weight");
+            }
             put(p + "input_layernorm.weight", at(names.inputNorm(), l));
             put(p + "post_attention_layernorm.weight", at(names.postNorm(), l));
             for (int i = 0; i < names.qkNorm().size(); i++) {
@@ -234,6 +248,12 @@ public final class PublishedWeights implements AutoCloseable {
         sources.put(name, new Source(tensor, null));
     }
 
+    /// The bias beside a matrix that was put.
+    private void putBias(String name) {
+        Source matrix = sources.get(name);
+        put(WeightNames.bias(name), WeightNames.bias(matrix.tensor()));
+    }
+
     private static String at(String name, int layer) {
         return name.replace("{layer}", Integer.toString(layer));
     }
@@ -250,10 +270,6 @@ public final class PublishedWeights implements AutoCloseable {
                     "a prompt and its picture take " + positions + " positions, the model has at most "
                             + c.maxPositions() + "; shorten the prompts or the pictures");
         }
-        if (c.biases().attention() || c.biases().mlp()) {
-            throw new ModelFormatException(
-                    folder.toString(), "has biases in attention or MLP", "only models without can be fine-tuned");
-        }
         TransformerConfig.Grid plane = c.rope().plane();
         return new NetworkShape(
                 c.vocabSize(),
@@ -266,7 +282,8 @@ public final class PublishedWeights implements AutoCloseable {
                 c.normEps(),
                 c.rope().theta(),
                 plane == null ? positions : c.maxPositions(),
-                qkNormRows(),
+                normRows(0),
+                normRows(2),
                 tied && names.image() == null ? "" : HEAD,
                 description.codes(),
                 0,
@@ -275,6 +292,7 @@ public final class PublishedWeights implements AutoCloseable {
                 c.hiddenSize(),
                 "sjd2.time_embed.",
                 c.placement() == NormPlacement.POST_BRANCH,
+                new NetworkShape.Biases(c.biases().attention(), c.biases().mlp()),
                 plane == null ? null : new NetworkShape.Plane(c.rope().conditionRows(), plane.height(), plane.width()),
                 codes());
     }
@@ -311,22 +329,13 @@ public final class PublishedWeights implements AutoCloseable {
                 .orElse(0);
     }
 
-    private int qkNormRows() throws ModelFormatException {
+    /// Rows of the norm whose weight has this place among the names, its bias the next; 0 without.
+    private int normRows(int weight) throws ModelFormatException {
         if (names.qkNorm().isEmpty()) {
             return 0;
         }
-        int[] rows = new int[4];
-        for (int i = 0; i < 4; i++) {
-            long[] shape = files.tensor(at(names.qkNorm().get(i), 0)).shape();
-            rows[i] = shape.length == 1 ? 1 : Math.toIntExact(shape[0]);
-        }
-        if (Arrays.stream(rows).distinct().count() > 1) {
-            throw new ModelFormatException(
-                    folder.toString(),
-                    "has norms of queries and keys of " + Arrays.toString(rows) + " rows",
-                    "only models with as many for keys as for queries can be fine-tuned");
-        }
-        return rows[0];
+        long[] shape = files.tensor(at(names.qkNorm().get(weight), 0)).shape();
+        return shape.length == 1 ? 1 : Math.toIntExact(shape[0]);
     }
 
     /// Fills a network's weights.
@@ -342,11 +351,16 @@ public final class PublishedWeights implements AutoCloseable {
                 entry.copyToF32(into.data().asSlice(0, into.bytes()));
                 continue;
             }
-            long columns = into.dim(1);
+            long columns = columns(into);
             for (int r = 0; r < rows.length; r++) {
                 row(entry, rows[r], columns).copyToF32(into.data().asSlice(4 * r * columns, 4 * columns));
             }
         }
+    }
+
+    /// Of a matrix' row; 1 of a vector's.
+    private static long columns(Tensor tensor) {
+        return tensor.rank() == 1 ? 1 : tensor.dim(1);
     }
 
     private static TensorEntry row(TensorEntry entry, long row, long columns) {
@@ -359,8 +373,8 @@ public final class PublishedWeights implements AutoCloseable {
         long[] shape = entry.shape();
         boolean fits = rows == null
                 ? entry.elementCount() == into.elements()
-                : shape.length == 2
-                        && shape[1] == into.dim(1)
+                : shape.length == into.rank()
+                        && (shape.length == 1 || shape[1] == into.dim(1))
                         && Arrays.stream(rows).allMatch(row -> row < shape[0]);
         if (!fits || !Set.of("F32", "BF16", "F16").contains(entry.dtype())) {
             throw new ModelFormatException(
@@ -418,7 +432,7 @@ public final class PublishedWeights implements AutoCloseable {
                 narrow(bytes, values.data(), values.elements(), entry.dtype());
                 continue;
             }
-            long columns = values.dim(1);
+            long columns = columns(values);
             long rowBytes = columns * entry.data().byteSize() / entry.elementCount();
             for (int r = 0; r < rows.length; r++) {
                 narrow(

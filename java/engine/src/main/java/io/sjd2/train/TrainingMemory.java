@@ -75,7 +75,7 @@ public record TrainingMemory(long weights, long activations) {
     private static long layerRow(NetworkShape s, int narrow) {
         long d = s.hiddenSize();
         long kept = 2 * d + s.qkvColumns() + s.attentionColumns() + 3L * s.intermediateSize();
-        long normed = s.qkNormRows() > 0 ? narrow * s.qkvColumns() + 2L * F32 * (s.heads() + s.kvHeads()) : 0;
+        long normed = s.normsHeads() ? narrow * s.qkvColumns() + 2L * F32 * (s.heads() + s.kvHeads()) : 0;
         return narrow * kept + normed + F32 * (2 * d + s.heads() + 2);
     }
 

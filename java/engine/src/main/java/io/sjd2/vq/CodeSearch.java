@@ -14,7 +14,8 @@ import java.lang.foreign.MemorySegment;
 /// the
 /// lowest code wins.
 final class CodeSearch {
-    private static final long SCORE_BYTES = 64L << 20;
+    /// Of scores at a time: they stay in cache, and take no fresh memory to speak of.
+    private static final long SCORE_BYTES = 4L << 20;
     /// Of the magnitude of the terms: several times what a sum of a few hundred f32 products is off by.
     private static final double MARGIN = 1e-5;
 
@@ -91,16 +92,17 @@ final class CodeSearch {
     }
 
     private int best(float[] latent, int z, float[] scores, int at) {
-        float top = Float.NEGATIVE_INFINITY;
-        for (int code = 0; code < codes; code++) {
-            top = Math.max(top, scores[at + code]);
-        }
         double length = Math.sqrt(squared(latent, z));
-        double threshold = top - MARGIN * largestNorm * (length + largestNorm);
+        double margin = MARGIN * largestNorm * (length + largestNorm);
+        // One pass: whatever comes near the best so far is compared exactly, so the few that were near a lesser one,
+        // too.
+        double threshold = Double.NEGATIVE_INFINITY;
         int best = 0;
         double least = Double.POSITIVE_INFINITY;
         for (int code = 0; code < codes; code++) {
-            if (scores[at + code] >= threshold) {
+            float score = scores[at + code];
+            if (score >= threshold) {
+                threshold = Math.max(threshold, score - margin);
                 double distance = 0;
                 for (int i = 0; i < width; i++) {
                     double d = (double) latent[z + i] - table[code * width + i];

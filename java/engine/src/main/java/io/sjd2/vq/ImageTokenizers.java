@@ -17,6 +17,7 @@ import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import org.jspecify.annotations.Nullable;
 
 /// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open], either
 /// by
@@ -49,12 +50,21 @@ public final class ImageTokenizers {
     /// @throws ModelFormatException if there is none, or it does not fit its configuration
     /// @throws IOException if reading fails
     public static ImageCodec openCodec(Path folder, Backend backend, DType dtype, boolean map) throws IOException {
+        return openCodec(folder, backend, dtype, map, null);
+    }
+
+    /// As {@link #openCodec(Path, Backend, DType, boolean)}, for a picture that is known already.
+    ///
+    /// @param expected another picture is made all the same; null where none is known
+    public static ImageCodec openCodec(
+            Path folder, Backend backend, DType dtype, boolean map, VqTokenizer.@Nullable Expected expected)
+            throws IOException {
         for (Path place : List.of(folder.resolve(FOLDER), folder)) {
             if (isPatches(place)) {
                 return new PatchCodec(patches(place));
             }
         }
-        return open(folder, backend, dtype, map);
+        return open(folder, backend, dtype, map, expected);
     }
 
     private static boolean isPatches(Path folder) throws IOException {
@@ -78,13 +88,20 @@ public final class ImageTokenizers {
     /// @throws ModelFormatException if there is none, or it does not fit its configuration
     /// @throws IOException if reading fails
     public static VqTokenizer open(Path folder, Backend backend, DType dtype, boolean map) throws IOException {
+        return open(folder, backend, dtype, map, null);
+    }
+
+    private static VqTokenizer open(
+            Path folder, Backend backend, DType dtype, boolean map, VqTokenizer.@Nullable Expected expected)
+            throws IOException {
         SyntheticName synthetic = SyntheticName.of(folder);
         if (synthetic != null) {
             return VqTokenizer.open(
                     SyntheticVq.config(synthetic),
                     new SyntheticVq(synthetic.toString(), synthetic.seed()),
                     backend,
-                    dtype);
+                    dtype,
+                    expected);
         }
         List<Path> places = new ArrayList<>();
         Path bare = null;
@@ -119,7 +136,7 @@ public final class ImageTokenizers {
                 VqConfig parsed = VqConfig.parse(config);
                 try (WeightFiles weights =
                         single == null ? WeightFiles.open(place, map) : WeightFiles.openFile(single, map)) {
-                    return VqTokenizer.open(parsed, weights, backend, dtype);
+                    return VqTokenizer.open(parsed, weights, backend, dtype, expected);
                 }
             }
         }
@@ -130,7 +147,7 @@ public final class ImageTokenizers {
                     try (WeightFiles weights = WeightFiles.openFile(file, map)) {
                         VqConfig inferred = VqShapes.infer(weights);
                         if (inferred != null) {
-                            return VqTokenizer.open(inferred, weights, backend, dtype);
+                            return VqTokenizer.open(inferred, weights, backend, dtype, expected);
                         }
                     }
                 }

@@ -1,6 +1,7 @@
 package io.sjd2.vq;
 
 import io.sjd2.kernel.Backend;
+import io.sjd2.kernel.KernelException;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
 import java.lang.foreign.Arena;
@@ -15,6 +16,7 @@ import org.jspecify.annotations.Nullable;
 ///
 /// What a picture takes is found out beforehand by a run over a {@link #plan}, so that nothing grows on the way.
 final class VqBuffers implements AutoCloseable {
+    private static final System.Logger LOG = System.getLogger(VqBuffers.class.getName());
     private static final long CELL = Float.BYTES;
 
     /// @param owner of `memory` alone; null in a plan, whose memory is an address that nothing lies at
@@ -36,6 +38,11 @@ final class VqBuffers implements AutoCloseable {
     private final List<Buffer> free = new ArrayList<>();
     private final List<Buffer> taken = new ArrayList<>();
     private long nextAddress = CELL;
+    /// Memory on its way, which {@link #arrived} waits for; null where none is.
+    private @Nullable Thread fetching;
+
+    /// Filled by that thread alone until it ends.
+    private final List<Buffer> fetched = new ArrayList<>();
 
     VqBuffers(Backend backend) {
         this.backend = backend;
@@ -48,6 +55,7 @@ final class VqBuffers implements AutoCloseable {
 
     /// Buffers of the same sizes without memory: a pass over them takes and gives as a real one would.
     VqBuffers plan() {
+        arrived();
         VqBuffers plan = new VqBuffers();
         for (Buffer buffer : free) {
             plan.free.add(plan.allocate(buffer.elements()));
@@ -55,8 +63,47 @@ final class VqBuffers implements AutoCloseable {
         return plan;
     }
 
+    /// Gets the buffers of a plan while the caller does something else: the system takes a second for the pages of
+    /// 768 x 768 pixels. To be called before anything else is held, on a backend over the host's memory.
+    void fetch(VqBuffers plan) {
+        List<Long> sizes = plan.free.stream().map(Buffer::elements).toList();
+        fetching = Thread.ofPlatform().daemon().name("sjd2-picture-memory").start(() -> {
+            try {
+                for (long elements : sizes) {
+                    fetched.add(allocate(elements));
+                }
+            } catch (KernelException | OutOfMemoryError e) {
+                // Whoever needs what is missing asks again, and is told then.
+                LOG.log(System.Logger.Level.DEBUG, "memory for pictures could not be had beforehand", e);
+            }
+        });
+    }
+
+    /// Waits for what {@link #fetch} gets.
+    private void arrived() {
+        Thread thread = fetching;
+        if (thread == null) {
+            return;
+        }
+        boolean interrupted = false;
+        while (thread.isAlive()) {
+            try {
+                thread.join();
+            } catch (InterruptedException e) {
+                interrupted = true;
+            }
+        }
+        if (interrupted) {
+            Thread.currentThread().interrupt();
+        }
+        fetching = null;
+        free.addAll(fetched);
+        fetched.clear();
+    }
+
     /// Makes these buffers the ones of a plan, of those that are free.
     void reserve(VqBuffers plan) {
+        arrived();
         List<Buffer> kept = new ArrayList<>();
         List<Long> missing = new ArrayList<>();
         for (Buffer wanted : plan.free) {
@@ -165,6 +212,7 @@ final class VqBuffers implements AutoCloseable {
 
     @Override
     public void close() {
+        arrived();
         giveAll();
         free.forEach(Buffer::close);
         free.clear();

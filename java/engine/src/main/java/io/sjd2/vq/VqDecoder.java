@@ -92,10 +92,13 @@ final class VqDecoder {
             int f = Math.min(frames, both.frames());
             Picture h = frames(both, 0, f);
             Picture modulator = frames(both, both.frames(), f);
-            pass.modulateBy(modulator);
+            // The activation behind the last convolution in time, where there is one, was left to the readers.
+            boolean pending = !timeConvs.isEmpty();
+            pass.modulateBy(modulator, pending);
             pass.show("latent", h);
             pass.show("modulator", modulator);
-            x = pass.conv(in, Convolution.same(3).activated(), h, null, null, null, true);
+            Convolution reading = pending ? Convolution.same(3).activated() : Convolution.same(3);
+            x = pass.conv(in, reading, h, null, null, null, true);
             Picture image = throughSpace(pass, x);
             pass.give(both);
             return image;

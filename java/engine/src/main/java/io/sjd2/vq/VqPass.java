@@ -41,8 +41,10 @@ final class VqPass {
     private final VqListener listener;
     private final long total;
     private long done;
-    /// What modulates norms, and is not activated yet; null in families that have no such thing.
+    /// What modulates norms; null in families that have no such thing.
     private @Nullable Picture modulator;
+    /// How it is read: activated on the way where that is still to be done.
+    private Convolution modulating = Convolution.same(1);
     /// For tests: sees named pictures on their way.
     private final @Nullable BiConsumer<String, float[]> probe;
 
@@ -88,8 +90,10 @@ final class VqPass {
         return done;
     }
 
-    void modulateBy(Picture picture) {
+    /// @param activate whether the picture is still to be activated
+    void modulateBy(Picture picture, boolean activate) {
         this.modulator = picture;
+        this.modulating = activate ? Convolution.same(1).activated() : Convolution.same(1);
     }
 
     /// Lets a test see a picture.
@@ -165,7 +169,7 @@ final class VqPass {
         Tensor map = null;
         Picture modulation = null;
         if (norm.modulation() != null && modulator != null) {
-            modulation = conv(norm.modulation(), Convolution.same(1).activated(), modulator, null, null, null, false);
+            modulation = conv(norm.modulation(), modulating, modulator, null, null, null, false);
             if (modulation.data != null) {
                 map = modulation.data.view(modulation.n, modulation.height, modulation.width, modulation.channels);
             }

@@ -47,13 +47,45 @@ public final class VqTokenizer implements ImageCodec {
     private final @Nullable CodeSearch search;
     private final long weightBytes;
 
-    private VqTokenizer(VqConfig config, WeightSource weights, Backend backend, DType dtype, Arena arena)
+    /// The picture that a tokeniser is opened for, so that its memory comes while weights are still loaded.
+    ///
+    /// @param height  pixels of a picture that will be encoded, else codes of one that will be decoded; as `width`
+    /// @param encoded whether it will be encoded
+    public record Expected(int height, int width, boolean encoded) {
+        public Expected {
+            if (height < 1 || width < 1) {
+                throw new IllegalArgumentException(
+                        "a picture of " + height + " x " + width + ", expected sides of at least 1");
+            }
+        }
+
+        public static Expected decoding(int gridHeight, int gridWidth) {
+            return new Expected(gridHeight, gridWidth, false);
+        }
+
+        public static Expected encoding(int height, int width) {
+            return new Expected(height, width, true);
+        }
+
+        private boolean fits(int factor) {
+            return !encoded || height % factor == 0 && width % factor == 0;
+        }
+    }
+
+    private VqTokenizer(
+            VqConfig config,
+            WeightSource weights,
+            Backend backend,
+            DType dtype,
+            @Nullable Expected expected,
+            Arena arena,
+            VqBuffers buffers)
             throws IOException {
         this.config = config;
         this.backend = backend;
         this.dtype = dtype;
         this.arena = arena;
-        this.buffers = new VqBuffers(backend);
+        this.buffers = buffers;
         this.source = weights.source();
         String prefix = prefix(weights);
         boolean modulated = config.family() == VqConfig.Family.EMU3;
@@ -66,9 +98,22 @@ public final class VqTokenizer implements ImageCodec {
             }
         }
         this.table = plain.uploaded(codes, config.codes(), config.codeWidth());
-        this.decoder = new VqDecoder(config, layers);
         boolean encodes = VqEncoder.present(plain);
-        this.encoder = encodes ? new VqEncoder(config, plain) : null;
+        // What a picture asks for is known once the weights of its network have turned out to be what the configuration
+        // says, so the network that is expected to run is loaded first.
+        @Nullable Expected wanted = expected != null && expected.fits(config.factor()) ? expected : null;
+        if (wanted != null && wanted.encoded && encodes) {
+            VqEncoder network = new VqEncoder(config, plain);
+            fetch(encoding(network, wanted.height, wanted.width));
+            this.encoder = network;
+            this.decoder = new VqDecoder(config, layers);
+        } else {
+            this.decoder = new VqDecoder(config, layers);
+            if (wanted != null && !wanted.encoded) {
+                fetch(decoding(decoder, wanted.height, wanted.width, 1));
+            }
+            this.encoder = encodes ? new VqEncoder(config, plain) : null;
+        }
         this.search = encodes
                 ? new CodeSearch(backend, arena, codes, config.codes(), config.codeWidth(), config.normalisedCodes())
                 : null;
@@ -94,13 +139,24 @@ public final class VqTokenizer implements ImageCodec {
     /// @throws IOException if reading fails
     public static VqTokenizer open(VqConfig config, WeightSource weights, Backend backend, DType dtype)
             throws IOException {
+        return open(config, weights, backend, dtype, null);
+    }
+
+    /// As {@link #open(VqConfig, WeightSource, Backend, DType)}, for a picture that is known already.
+    ///
+    /// @param expected another picture is made all the same; null where none is known
+    public static VqTokenizer open(
+            VqConfig config, WeightSource weights, Backend backend, DType dtype, @Nullable Expected expected)
+            throws IOException {
         if (dtype != DType.F32 && dtype != DType.BF16) {
             throw new IllegalArgumentException("image tokeniser: dtype is " + dtype.label() + ", expected f32 or bf16");
         }
         Arena arena = Arena.ofShared();
+        VqBuffers buffers = new VqBuffers(backend);
         try {
-            return new VqTokenizer(config, weights, backend, dtype, arena);
+            return new VqTokenizer(config, weights, backend, dtype, expected, arena, buffers);
         } catch (IOException | RuntimeException | Error e) {
+            buffers.close();
             arena.close();
             throw e;
         }
@@ -133,11 +189,15 @@ public final class VqTokenizer implements ImageCodec {
 
     /// FLOP of decoding a grid of codes.
     public long decodeFlop(int gridHeight, int gridWidth) {
-        return counted(new VqBuffers(), decoding(gridHeight, gridWidth, 1));
+        return counted(new VqBuffers(), decoding(decoder, gridHeight, gridWidth, 1));
     }
 
-    private Consumer<VqPass> decoding(int gridHeight, int gridWidth, int frames) {
-        return pass -> decoder.run(pass, pass.take(1, 1, gridHeight, gridWidth, config.codeWidth()), frames);
+    private Consumer<VqPass> decoding(VqDecoder network, int gridHeight, int gridWidth, int frames) {
+        return pass -> network.run(pass, pass.take(1, 1, gridHeight, gridWidth, config.codeWidth()), frames);
+    }
+
+    private Consumer<VqPass> encoding(VqEncoder network, int height, int width) {
+        return pass -> network.run(pass, pass.take(1, 1, height, width, config.pictureChannels()));
     }
 
     /// FLOP of a run, by one that only takes and gives memory.
@@ -153,6 +213,24 @@ public final class VqTokenizer implements ImageCodec {
     /// @return its FLOP
     private long reserve(Consumer<VqPass> run) {
         VqBuffers plan = buffers.plan();
+        long flop = grown(plan, run);
+        buffers.reserve(plan);
+        return flop;
+    }
+
+    /// Has the memory of a run brought while others do something else.
+    private void fetch(Consumer<VqPass> run) {
+        if (backend.hostMemory()) {
+            VqBuffers plan = new VqBuffers();
+            grown(plan, run);
+            buffers.fetch(plan);
+        }
+    }
+
+    /// Lets a plan grow to what a run asks for.
+    ///
+    /// @return FLOP of the run
+    private static long grown(VqBuffers plan, Consumer<VqPass> run) {
         long flop;
         long before;
         do {
@@ -160,7 +238,6 @@ public final class VqTokenizer implements ImageCodec {
             flop = counted(plan, run);
             // What had to grow on the way might do so again where it began larger; each round only adds.
         } while (plan.bytes() > before);
-        buffers.reserve(plan);
         return flop;
     }
 
@@ -192,7 +269,7 @@ public final class VqTokenizer implements ImageCodec {
                         "decode: code " + i + " is " + codes[i] + ", expected 0 to " + (config.codes() - 1));
             }
         }
-        long total = reserve(decoding(gridHeight, gridWidth, frames));
+        long total = reserve(decoding(decoder, gridHeight, gridWidth, frames));
         try (Arena call = Arena.ofShared()) {
             VqPass pass = VqPass.over(backend, buffers, call, dtype, listener, total, probe);
             Picture looked = pass.take(1, 1, gridHeight, gridWidth, config.codeWidth());
@@ -254,7 +331,7 @@ public final class VqTokenizer implements ImageCodec {
                     "encode: " + picture.length + " numbers, expected " + channels + " x " + height + " x " + width);
         }
         VqEncoder network = encoder;
-        long total = reserve(pass -> network.run(pass, pass.take(1, 1, height, width, channels)));
+        long total = reserve(encoding(network, height, width));
         try (Arena call = Arena.ofShared()) {
             VqPass pass = VqPass.over(backend, buffers, call, dtype, listener, total, probe);
             Picture in = pass.take(1, 1, height, width, channels);

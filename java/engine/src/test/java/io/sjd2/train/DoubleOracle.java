@@ -86,6 +86,28 @@ final class DoubleOracle {
         return dx;
     }
 
+    /// As {@link #linear}, with the bias beside the weight if there is one.
+    private double[] product(double[] x, String weight, int m, int in, int out) {
+        double[] y = linear(x, p(weight), m, in, out);
+        double[] bias = p(biasOf(weight));
+        for (int i = 0; bias != null && i < y.length; i++) {
+            y[i] += bias[i % out];
+        }
+        return y;
+    }
+
+    private double[] productBack(double[] dy, double[] x, String weight, int m, int in, int out) {
+        double[] bias = g(biasOf(weight));
+        for (int i = 0; bias != null && i < dy.length; i++) {
+            bias[i % out] += dy[i];
+        }
+        return linearBack(dy, x, p(weight), g(weight), m, in, out);
+    }
+
+    private static String biasOf(String weight) {
+        return weight.replace(".weight", ".bias");
+    }
+
     private double[] rms(double[] x, double[] w, int m) {
         int d = w.length;
         double[] y = new double[m * d];
@@ -287,7 +309,7 @@ final class DoubleOracle {
         int hd = shape.headDim();
         double[] y = new double[x.length];
         for (int i = 0; i < m * heads; i++) {
-            int row = i % heads / (heads / shape.qkNormRows()) * hd;
+            int row = i % heads / (heads / (w.length / hd)) * hd;
             double[] moments = moments(x, i * hd, hd);
             for (int j = 0; j < hd; j++) {
                 y[i * hd + j] = (x[i * hd + j] - moments[0]) * moments[1] * w[row + j] + bias[row + j];
@@ -313,7 +335,7 @@ final class DoubleOracle {
         int hd = shape.headDim();
         double[] dx = new double[x.length];
         for (int i = 0; i < m * heads; i++) {
-            int row = i % heads / (heads / shape.qkNormRows()) * hd;
+            int row = i % heads / (heads / (w.length / hd)) * hd;
             double[] moments = moments(x, i * hd, hd);
             double sum = 0;
             double dot = 0;
@@ -340,11 +362,11 @@ final class DoubleOracle {
         int kv = shape.kvHeads();
         s.in = x;
         s.normed = rms(x, p(layer(l, "input_layernorm.weight")), m);
-        double[] q = linear(s.normed, p(layer(l, "self_attn.q_proj.weight")), m, d, heads * hd);
-        double[] k = linear(s.normed, p(layer(l, "self_attn.k_proj.weight")), m, d, kv * hd);
-        s.value = linear(s.normed, p(layer(l, "self_attn.v_proj.weight")), m, d, kv * hd);
+        double[] q = product(s.normed, layer(l, "self_attn.q_proj.weight"), m, d, heads * hd);
+        double[] k = product(s.normed, layer(l, "self_attn.k_proj.weight"), m, d, kv * hd);
+        s.value = product(s.normed, layer(l, "self_attn.v_proj.weight"), m, d, kv * hd);
         s.raw = join(q, k);
-        if (shape.qkNormRows() > 0) {
+        if (shape.normsHeads()) {
             q = headNorm(q, heads, m, p(layer(l, "self_attn.q_norm.weight")), p(layer(l, "self_attn.q_norm.bias")));
             k = headNorm(k, kv, m, p(layer(l, "self_attn.k_norm.weight")), p(layer(l, "self_attn.k_norm.bias")));
         }
@@ -381,17 +403,17 @@ final class DoubleOracle {
                 s.probs[i * heads + h] = probs;
             }
         }
-        s.middle = linear(s.attended, p(layer(l, "self_attn.o_proj.weight")), m, heads * hd, d);
+        s.middle = product(s.attended, layer(l, "self_attn.o_proj.weight"), m, heads * hd, d);
         add(s.middle, x);
         s.middleNormed = rms(s.middle, p(layer(l, "post_attention_layernorm.weight")), m);
         int inter = shape.intermediateSize();
-        s.gate = linear(s.middleNormed, p(layer(l, "mlp.gate_proj.weight")), m, d, inter);
-        s.up = linear(s.middleNormed, p(layer(l, "mlp.up_proj.weight")), m, d, inter);
+        s.gate = product(s.middleNormed, layer(l, "mlp.gate_proj.weight"), m, d, inter);
+        s.up = product(s.middleNormed, layer(l, "mlp.up_proj.weight"), m, d, inter);
         s.act = new double[m * inter];
         for (int i = 0; i < s.act.length; i++) {
             s.act[i] = s.gate[i] / (1 + Math.exp(-s.gate[i])) * s.up[i];
         }
-        double[] out = linear(s.act, p(layer(l, "mlp.down_proj.weight")), m, inter, d);
+        double[] out = product(s.act, layer(l, "mlp.down_proj.weight"), m, inter, d);
         add(out, s.middle);
         return out;
     }
@@ -411,7 +433,7 @@ final class DoubleOracle {
         int kv = shape.kvHeads();
         int inter = shape.intermediateSize();
         String down = layer(l, "mlp.down_proj.weight");
-        double[] dAct = linearBack(dx, s.act, p(down), g(down), m, inter, d);
+        double[] dAct = productBack(dx, s.act, down, m, inter, d);
         double[] dGate = new double[dAct.length];
         double[] dUp = new double[dAct.length];
         for (int i = 0; i < dAct.length; i++) {
@@ -421,13 +443,13 @@ final class DoubleOracle {
         }
         String gate = layer(l, "mlp.gate_proj.weight");
         String up = layer(l, "mlp.up_proj.weight");
-        double[] dh = linearBack(dGate, s.middleNormed, p(gate), g(gate), m, d, inter);
-        add(dh, linearBack(dUp, s.middleNormed, p(up), g(up), m, d, inter));
+        double[] dh = productBack(dGate, s.middleNormed, gate, m, d, inter);
+        add(dh, productBack(dUp, s.middleNormed, up, m, d, inter));
         String post = layer(l, "post_attention_layernorm.weight");
         double[] dMiddle = rmsBack(dh, s.middle, p(post), g(post), m);
         add(dMiddle, dx);
         String o = layer(l, "self_attn.o_proj.weight");
-        double[] dAttended = linearBack(dMiddle, s.attended, p(o), g(o), m, heads * hd, d);
+        double[] dAttended = productBack(dMiddle, s.attended, o, m, heads * hd, d);
         double[] dq = new double[m * heads * hd];
         double[] dk = new double[m * kv * hd];
         double[] dv = new double[m * kv * hd];
@@ -461,7 +483,7 @@ final class DoubleOracle {
         }
         rotate(dq, heads, m, t, -1);
         rotate(dk, kv, m, t, -1);
-        if (shape.qkNormRows() > 0) {
+        if (shape.normsHeads()) {
             double[] rawQ = java.util.Arrays.copyOfRange(s.raw, 0, qSize);
             double[] rawK = java.util.Arrays.copyOfRange(s.raw, qSize, s.raw.length);
             String qn = layer(l, "self_attn.q_norm.");
@@ -474,7 +496,7 @@ final class DoubleOracle {
         double[][] each = {dq, dk, dv};
         for (int i = 0; i < names.length; i++) {
             String name = layer(l, names[i]);
-            add(dNormed, linearBack(each[i], s.normed, p(name), g(name), m, d, each[i].length / m));
+            add(dNormed, productBack(each[i], s.normed, name, m, d, each[i].length / m));
         }
         String input = layer(l, "input_layernorm.weight");
         double[] dIn = rmsBack(dNormed, s.in, p(input), g(input), m);

@@ -4,15 +4,21 @@ import static org.assertj.core.api.Assertions.assertThat;
 import static org.assertj.core.data.Offset.offset;
 
 import java.io.IOException;
+import java.util.LinkedHashMap;
 import java.util.Map;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
+import org.junit.jupiter.params.provider.ValueSource;
 
 /// The f64 columns of the training fixtures: they fix what the network and its optimiser mean.
 class DoubleOracleTest {
     private static final double LOSS = 1e-12;
     private static final double GRADIENT = 1e-11;
     private static final double PARAMETER = 1e-10;
+    /// Of differences, and what their curvature and rounding leave.
+    private static final double STEP = 1e-4;
+
+    private static final double SLOPE = 1e-7;
 
     @ParameterizedTest
     @CsvSource({
@@ -27,17 +33,7 @@ class DoubleOracleTest {
         double[][] norm = golden.normalisation();
         DoubleOracle oracle =
                 new DoubleOracle(golden.shape(), golden.spec.get("eps").number(), golden.init, norm[0], norm[1]);
-        Map<String, double[]> b = golden.batch;
-        DoubleOracle.Batch batch = new DoubleOracle.Batch(
-                golden.number("B"),
-                golden.number("T"),
-                b.get("ids"),
-                b.get("target_mask"),
-                golden.noisy() ? b.get("noisy") : new double[b.get("noisy").length],
-                b.get("alpha"),
-                b.get("sigma"),
-                b.get("timestep"),
-                b.get("noise"));
+        DoubleOracle.Batch batch = golden.oracleBatch();
         int compared = 0;
         for (int step = 1; step <= 3; step++) {
             assertThat(oracle.pass(batch)).isCloseTo(golden.losses64[step - 1], offset(LOSS));
@@ -53,6 +49,40 @@ class DoubleOracleTest {
             compared += compare(golden, "f64.after_step_" + step + ".", oracle.params(), PARAMETER);
         }
         assertThat(compared).isGreaterThan(2 * 20);
+    }
+
+    /// No fixture holds biases and norms of different numbers of rows: their gradients are slopes of the loss.
+    @ParameterizedTest
+    @ValueSource(strings = {"llama", "chameleon"})
+    void gradientsOfWhatNoFixtureHoldsAreSlopes(String family) throws IOException {
+        Golden golden = Golden.load(family, "noise_normalised").varied();
+        double[][] norm = golden.normalisation();
+        double eps = golden.spec.get("eps").number();
+        DoubleOracle oracle = new DoubleOracle(golden.shape(), eps, golden.init, norm[0], norm[1]);
+        DoubleOracle.Batch batch = golden.oracleBatch();
+        oracle.pass(batch);
+        Map<String, double[]> gradients = new LinkedHashMap<>();
+        oracle.grads().forEach((name, values) -> gradients.put(name, values.clone()));
+        int checked = 0;
+        for (Map.Entry<String, double[]> entry : gradients.entrySet()) {
+            if (!entry.getKey().contains(".layers.") || !entry.getKey().matches(".*(bias|_norm.weight)")) {
+                continue;
+            }
+            double[] values = oracle.params().get(entry.getKey());
+            for (int i = 0; i < values.length; i += Math.max(1, values.length / 5)) {
+                double kept = values[i];
+                values[i] = kept + STEP;
+                double above = oracle.pass(batch);
+                values[i] = kept - STEP;
+                double below = oracle.pass(batch);
+                values[i] = kept;
+                assertThat(entry.getValue()[i])
+                        .as(entry.getKey() + "[" + i + "]")
+                        .isCloseTo((above - below) / (2 * STEP), offset(SLOPE));
+                checked++;
+            }
+        }
+        assertThat(checked).isGreaterThan(60);
     }
 
     private static int compare(Golden golden, String prefix, Map<String, double[]> actual, double tolerance) {

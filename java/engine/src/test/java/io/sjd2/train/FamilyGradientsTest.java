@@ -16,6 +16,7 @@ import io.sjd2.model.Transformer;
 import io.sjd2.model.TransformerConfig.Grid;
 import io.sjd2.tensor.DType;
 import io.sjd2.tensor.Tensor;
+import io.sjd2.testing.BiasedFixture;
 import java.io.IOException;
 import java.lang.foreign.Arena;
 import java.nio.file.Path;
@@ -26,6 +27,7 @@ import java.util.Random;
 import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
@@ -35,6 +37,10 @@ import org.junit.jupiter.params.provider.MethodSource;
 class FamilyGradientsTest {
     private static final int EXAMPLES = 2;
     private static final long SEED = 5;
+
+    @TempDir
+    Path temp;
+
     /// f32 losses of two passes that add in different orders.
     private static final double LOSS = 2e-5;
     /// What a slope from differences may be off by: the curvature along the step, and the rounding of two f32 losses.
@@ -44,7 +50,15 @@ class FamilyGradientsTest {
     private static final double LEAST_SLOPE = 5e-3;
 
     static Stream<String> families() {
-        return Stream.of("chameleon", "chameleon_swin", "emu3", "janus", "llamagen_t2i", "llamagen_c2i");
+        List<String> published =
+                List.of("chameleon", "chameleon_swin", "emu3", "janus", "llamagen_t2i", "llamagen_c2i");
+        return Stream.concat(published.stream(), published.stream().limit(4).map(name -> name + BiasedFixture.SUFFIX));
+    }
+
+    private Path folder(String name) throws IOException {
+        return name.endsWith(BiasedFixture.SUFFIX)
+                ? BiasedFixture.write(LmFixture.folder(name.replace(BiasedFixture.SUFFIX, "")), temp.resolve(name))
+                : LmFixture.folder(name);
     }
 
     private static Grid grid(ModelDescription d) {
@@ -99,8 +113,8 @@ class FamilyGradientsTest {
         void of(Trainer trainer, TrainingData data, Backend backend) throws IOException;
     }
 
-    private static void train(String name, Objective objective, Use use) throws IOException {
-        Path folder = LmFixture.folder(name);
+    private void train(String name, Objective objective, Use use) throws IOException {
+        Path folder = folder(name);
         ModelDescription d = ModelDescription.read(folder);
         try (Backend backend = Backends.openForTraining("cpu", 2);
                 Arena arena = Arena.ofShared();
@@ -148,7 +162,7 @@ class FamilyGradientsTest {
     @ParameterizedTest
     @MethodSource("families")
     void theCleanLossIsThatOfTheEngine(String name) throws IOException {
-        Path folder = LmFixture.folder(name);
+        Path folder = folder(name);
         ModelDescription d = ModelDescription.read(folder);
         train(name, Objective.PRETRAIN, (trainer, data, backend) -> {
             double loss = trainer.evaluate(data, EXAMPLES, false);

@@ -5,8 +5,10 @@ import io.sjd2.io.SafetensorsFile;
 import java.io.IOException;
 import java.net.URISyntaxException;
 import java.nio.file.Path;
+import java.util.Arrays;
 import java.util.LinkedHashMap;
 import java.util.Map;
+import java.util.Random;
 
 /// The training fixtures: batch, initial weights and expected values, as doubles.
 final class Golden {
@@ -21,6 +23,7 @@ final class Golden {
     final Map<String, double[]> expected;
     final double[] losses64;
     final double[] losses32;
+    private final boolean varied;
 
     private Golden(Json root, Json goldenCase) throws IOException {
         spec = root.get("spec");
@@ -32,6 +35,68 @@ final class Golden {
         expected = read(goldenCase.get("file").string());
         losses64 = numbers(goldenCase.get("losses_f64"));
         losses32 = numbers(goldenCase.get("losses_f32"));
+        varied = false;
+    }
+
+    /// The same case with a bias in every product of a block and, where heads are normalised, a row for every query
+    /// head and
+    /// one for all keys: what no fixture holds, and so the oracle, which the fixtures fix, makes what is expected.
+    private Golden(Golden from) throws IOException {
+        spec = from.spec;
+        adamw = from.adamw;
+        family = from.family;
+        mode = from.mode;
+        batch = from.batch;
+        init = new LinkedHashMap<>(from.init);
+        varied = true;
+        Random random = new Random(5);
+        for (NetworkShape.Entry entry : shape().entries()) {
+            double[] values = init.get(entry.name());
+            if (values == null || values.length != entry.elements()) {
+                double center = entry.name().endsWith("norm.weight") ? 1 : 0;
+                double[] drawn = new double[(int) entry.elements()];
+                // As f32 holds them.
+                Arrays.setAll(drawn, i -> (float) (center + 0.3 * random.nextGaussian()));
+                init.put(entry.name(), drawn);
+            }
+        }
+        double[][] norm = from.normalisation();
+        DoubleOracle oracle = new DoubleOracle(shape(), spec.get("eps").number(), init, norm[0], norm[1]);
+        expected = new LinkedHashMap<>();
+        expected.put("f64.embedding_mean", norm[0]);
+        expected.put("f64.embedding_std", norm[1]);
+        losses64 = new double[3];
+        for (int step = 0; step < losses64.length; step++) {
+            losses64[step] = oracle.pass(oracleBatch());
+            if (step == 0) {
+                oracle.grads().forEach((name, values) -> expected.put("f32.grad." + name, values.clone()));
+            }
+            oracle.adamw(
+                    adamw.get("lr").number(),
+                    adamw.get("beta1").number(),
+                    adamw.get("beta2").number(),
+                    adamw.get("eps").number(),
+                    adamw.get("weight_decay").number());
+        }
+        losses32 = losses64;
+    }
+
+    /// This case with biases and unequal norms.
+    Golden varied() throws IOException {
+        return new Golden(this);
+    }
+
+    DoubleOracle.Batch oracleBatch() throws IOException {
+        return new DoubleOracle.Batch(
+                number("B"),
+                number("T"),
+                batch.get("ids"),
+                batch.get("target_mask"),
+                noisy() ? batch.get("noisy") : new double[batch.get("noisy").length],
+                batch.get("alpha"),
+                batch.get("sigma"),
+                batch.get("timestep"),
+                batch.get("noise"));
     }
 
     static Golden load(String family, String mode) throws IOException {
@@ -94,6 +159,7 @@ final class Golden {
     NetworkShape shape() throws IOException {
         int hidden = number("D");
         int heads = number("H");
+        boolean norms = family.equals("chameleon");
         return new NetworkShape(
                 number("V"),
                 hidden,
@@ -105,14 +171,19 @@ final class Golden {
                 (float) spec.get("eps").number(),
                 spec.get("theta").number(),
                 number("T"),
-                family.equals("chameleon") ? number("qk_norm_rows") : 0,
+                !norms ? 0 : varied ? heads : number("qk_norm_rows"),
+                !norms ? 0 : varied ? 1 : number("qk_norm_rows"),
                 "lm_head.weight",
                 number("V"),
                 0,
                 0,
                 16,
                 20,
-                "time_embed.");
+                "time_embed.",
+                false,
+                new NetworkShape.Biases(varied, varied),
+                null,
+                null);
     }
 
     /// Mean and standard deviation of the table's columns, or 0 and 1.

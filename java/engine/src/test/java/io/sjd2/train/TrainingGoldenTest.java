@@ -47,7 +47,17 @@ class TrainingGoldenTest {
     @ParameterizedTest
     @MethodSource("cases")
     void reproducesTheFixture(String isa, String family, String mode) throws IOException {
-        Golden golden = Golden.load(family, mode);
+        reproduces(isa, Golden.load(family, mode));
+    }
+
+    /// Biases, and norms of queries and keys with different numbers of rows, against the f64 oracle.
+    @ParameterizedTest
+    @MethodSource("cases")
+    void reproducesTheOracleWithBiases(String isa, String family, String mode) throws IOException {
+        reproduces(isa, Golden.load(family, mode).varied());
+    }
+
+    private static void reproduces(String isa, Golden golden) throws IOException {
         Map<String, float[]> one = run(isa, golden, 1);
         Map<String, float[]> two = run(isa, golden, 2);
         for (var entry : one.entrySet()) {

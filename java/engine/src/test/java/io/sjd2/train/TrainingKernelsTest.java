@@ -338,9 +338,9 @@ class TrainingKernelsTest {
     @ParameterizedTest
     @MethodSource("isas")
     void bf16PassesFollowF32Passes(String isa) {
-        for (int qkNormRows : new int[] {0, 1}) {
-            float[][] wide = networkPass(isa, DType.F32, qkNormRows);
-            float[][] narrow = networkPass(isa, DType.BF16, qkNormRows);
+        for (int[] normRows : new int[][] {{0, 0}, {1, 1}, {4, 1}}) {
+            float[][] wide = networkPass(isa, DType.F32, normRows);
+            float[][] narrow = networkPass(isa, DType.BF16, normRows);
             for (int part = 0; part < 2; part++) {
                 double dot = 0;
                 double a = 0;
@@ -356,7 +356,9 @@ class TrainingKernelsTest {
         }
     }
 
-    private static float[][] networkPass(String isa, DType dtype, int qkNormRows) {
+    /// @param normRows of queries and of keys; with biases where they differ
+    private static float[][] networkPass(String isa, DType dtype, int[] normRows) {
+        boolean biased = normRows[0] != normRows[1];
         try (Native n = new Native(isa, 2)) {
             NetworkShape shape = new NetworkShape(
                     50,
@@ -369,21 +371,27 @@ class TrainingKernelsTest {
                     1e-5f,
                     10000,
                     64,
-                    qkNormRows,
+                    normRows[0],
+                    normRows[1],
                     "image_head.weight",
                     40,
                     5,
                     7,
                     16,
                     24,
-                    "sjd2.time_embed.");
+                    "sjd2.time_embed.",
+                    false,
+                    new NetworkShape.Biases(biased, biased),
+                    null,
+                    null);
             Parameters params = new Parameters(shape, n.arena);
             SplittableRandom r = Randoms.of("network");
             for (Parameters.Slot slot : params.slots()) {
                 Tensor t = params.value(slot.entry().name());
+                boolean one = slot.entry().kind() == NetworkShape.Kind.VECTOR
+                        && !slot.entry().name().endsWith("_proj.bias");
                 for (long i = 0; i < t.elements(); i++) {
-                    t.setFloat(
-                            i, (float) (slot.entry().kind() == NetworkShape.Kind.VECTOR ? 1 : 0.15 * r.nextGaussian()));
+                    t.setFloat(i, (float) (one ? 1 : 0.15 * r.nextGaussian()));
                 }
             }
             SequenceBatch batch = new SequenceBatch(n.arena, 2, 128);

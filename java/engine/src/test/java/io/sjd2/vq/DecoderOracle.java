@@ -48,7 +48,7 @@ final class DecoderOracle extends EncoderOracle {
         Picture z = looked(ids, height, width);
         Picture h;
         modulator = null;
-        if (style.temporalFactor() > 1) {
+        if (style.temporalFactor() > 0) {
             Picture p = causal("post_quant_conv.conv", z, style.latent(), new int[] {3, 1, 1}, ones());
             h = firstFrame(throughTime(p));
             modulator = firstFrame(throughTime(z));

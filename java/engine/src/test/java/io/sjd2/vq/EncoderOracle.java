@@ -41,6 +41,7 @@ class EncoderOracle {
     /// @param projections  of queries, keys, values and results
     /// @param normsBeside  whether an attention's norm is its sibling and not its part
     /// @param channels     per level
+    /// @param temporalFactor  frames that a code stands for; 0 where the networks know no time
     record Style(
             String level,
             String block,
@@ -106,11 +107,11 @@ class EncoderOracle {
         List<Integer> last = List.of(1);
         return switch (family) {
             case "chameleon" ->
-                new Style("down.%d", "block", taming, conv, false, 32, rising, 1, none, 16, 16, 1, false);
-            case "janus" -> new Style("down.%d", "block", taming, conv, false, 32, rising, 1, last, 16, 8, 1, true);
+                new Style("down.%d", "block", taming, conv, false, 32, rising, 1, none, 16, 16, 0, false);
+            case "janus" -> new Style("down.%d", "block", taming, conv, false, 32, rising, 1, last, 16, 8, 0, true);
             case "llamagen_t2i" -> {
                 List<String> middle = List.of("mid.0", "mid.1", "mid.2");
-                yield new Style("conv_blocks.%d", "res", middle, conv, false, 32, falling, 1, last, 16, 8, 1, true);
+                yield new Style("conv_blocks.%d", "res", middle, conv, false, 32, falling, 1, last, 16, 8, 0, true);
             }
             case "emu3" -> {
                 List<String> middle = List.of("middle_block.block_1", "middle_block.attn_1", "middle_block.block_2");
@@ -345,7 +346,7 @@ class EncoderOracle {
         x = show("encoder_mid", residual("encoder." + style.middle.get(2), x, x.channels));
         x = swish(groupNorm("encoder.norm_out", x));
         x = show("encoder_out", conv3("encoder.conv_out", x, style.latent));
-        if (style.temporalFactor == 1) {
+        if (style.temporalFactor == 0) {
             return show("latent", conv1("quant_conv", x, style.width));
         }
         return show("latent", throughTime(x));

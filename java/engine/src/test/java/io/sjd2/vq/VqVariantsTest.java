@@ -16,6 +16,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 import java.util.stream.Stream;
 import org.junit.jupiter.api.AfterAll;
+import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
@@ -69,25 +70,25 @@ class VqVariantsTest {
                 new Variant(
                         "chameleon: three levels, attention at one of them, code width unlike latent channels",
                         vqgan(32, "[1, 2, 4]", 2, 24, "\"attn_resolutions\": [12]", 12, 20),
-                        s.sized(32, three, 2, List.of(1), 12, 20, 1),
+                        s.sized(32, three, 2, List.of(1), 12, 20, 0),
                         three,
                         false),
                 new Variant(
                         "chameleon: attention at every resolution, three blocks, fewer channels below",
                         vqgan(32, "[2, 1]", 3, 16, "\"attn_resolutions\": [16, 8]", 8, 8),
-                        s.sized(32, falling, 3, List.of(0, 1), 8, 8, 1),
+                        s.sized(32, falling, 3, List.of(0, 1), 8, 8, 0),
                         falling,
                         false),
                 new Variant(
                         "chameleon: a single level",
                         vqgan(64, "[1]", 1, 16, "\"attn_resolutions\": []", 7, 5),
-                        s.sized(64, one, 1, List.of(), 7, 5, 1),
+                        s.sized(64, one, 1, List.of(), 7, 5, 0),
                         one,
                         false),
                 new Variant(
                         "chameleon: attention switched off, odd multiples",
                         vqgan(32, "[2, 2, 3]", 1, 16, "\"attn_type\": \"none\", \"attn_resolutions\": [16]", 16, 3),
-                        s.sized(32, wide, 1, List.of(), 16, 3, 1),
+                        s.sized(32, wide, 1, List.of(), 16, 3, 0),
                         wide,
                         false));
     }
@@ -104,6 +105,7 @@ class VqVariantsTest {
         int[] three = {32, 64, 64};
         int[] falling = {64, 32};
         int[] rising = {32, 96};
+        int[] still = {32, 64};
         return List.of(
                 new Variant(
                         "emu3: two frames, three levels, six latent channels",
@@ -122,6 +124,12 @@ class VqVariantsTest {
                         emu3("[1, 3]", 1, "null", 5, 4),
                         s.sized(32, rising, 1, List.of(), 5, 5, 4),
                         rising,
+                        false),
+                new Variant(
+                        "emu3: one frame, so no convolution that makes or merges frames, and no activation behind one",
+                        emu3("[1, 2]", 2, "[1]", 4, 1),
+                        s.sized(32, still, 2, List.of(1), 4, 4, 1),
+                        still,
                         false));
     }
 
@@ -135,7 +143,7 @@ class VqVariantsTest {
                         "{\"model_type\": \"janus_vqgan\", \"num_embeddings\": " + CODES
                                 + ", \"embed_dim\": 5, \"latent_channels\": 20, \"base_channels\": 32,"
                                 + " \"channel_multiplier\": [2, 1, 1], \"num_res_blocks\": 2}",
-                        s.sized(32, three, 2, List.of(2), 20, 5, 1),
+                        s.sized(32, three, 2, List.of(2), 20, 5, 0),
                         three,
                         true),
                 new Variant(
@@ -143,7 +151,7 @@ class VqVariantsTest {
                         "{\"gen_vision_config\": {\"cls\": \"VQ-16\", \"params\": {\"image_token_size\": " + CODES
                                 + ", \"n_embed\": 6, \"ch\": 32, \"ch_mult\": [1, 3], \"num_res_blocks\": 1,"
                                 + " \"z_channels\": 10}}}",
-                        s.sized(32, rising, 1, List.of(1), 10, 6, 1),
+                        s.sized(32, rising, 1, List.of(1), 10, 6, 0),
                         rising,
                         true));
     }
@@ -153,14 +161,14 @@ class VqVariantsTest {
         int[] encoder = {32, 64, 32};
         int[] decoder = {64, 32, 32};
         int[] two = {64, 64};
-        Style two2 = s.sized(32, two, 2, List.of(1), 9, 6, 1);
+        Style two2 = s.sized(32, two, 2, List.of(1), 9, 6, 0);
         return List.of(
                 new Variant(
                         "llamagen: an encoder of other channels than the decoder",
                         "{\"model_type\": \"llamagen_vq\", \"codebook_size\": " + CODES
                                 + ", \"codebook_embed_dim\": 4, \"ch\": 32, \"encoder_ch_mult\": [1, 2, 1],"
                                 + " \"decoder_ch_mult\": [2, 1, 1], \"num_res_blocks\": 1, \"z_channels\": 12}",
-                        s.sized(32, encoder, 1, List.of(2), 12, 4, 1),
+                        s.sized(32, encoder, 1, List.of(2), 12, 4, 0),
                         decoder,
                         true),
                 new Variant(
@@ -180,7 +188,7 @@ class VqVariantsTest {
                                 List.of(1),
                                 9,
                                 6,
-                                1,
+                                0,
                                 false),
                         two,
                         true));
@@ -220,6 +228,40 @@ class VqVariantsTest {
                 }
             }
         }
+    }
+
+    /// Memory that is got beforehand changes no picture, whether it is of the size that is asked for or not.
+    @Test
+    void whatIsExpectedChangesNothing() throws IOException {
+        Variant variant = variants()
+                .filter(v -> v.what.contains("two frames"))
+                .findFirst()
+                .orElseThrow();
+        DecoderOracle oracle = new DecoderOracle(variant.style, variant.decoder, CODES, variant.upwards, 5);
+        int[] codes = new SplittableRandom(3).ints(HEIGHT * WIDTH, 0, CODES).toArray();
+        oracle.decode(codes, HEIGHT, WIDTH);
+        float[] picture = new float[3 * 16 * 8];
+        oracle.encode(picture, 16, 8);
+        oracle.write(variant.config, folder);
+        List<float[]> decoded = new ArrayList<>();
+        List<int[]> encoded = new ArrayList<>();
+        VqTokenizer.Expected[] expectations = {
+            null,
+            VqTokenizer.Expected.decoding(HEIGHT, WIDTH),
+            VqTokenizer.Expected.decoding(1, 2),
+            VqTokenizer.Expected.encoding(16, 8),
+            VqTokenizer.Expected.encoding(17, 3)
+        };
+        for (VqTokenizer.Expected expected : expectations) {
+            try (Backend backend = VqFixture.backend("cpu");
+                    VqTokenizer tokenizer =
+                            (VqTokenizer) ImageTokenizers.openCodec(folder, backend, DType.F32, true, expected)) {
+                decoded.add(tokenizer.decode(codes, HEIGHT, WIDTH, VqListener.NONE));
+                encoded.add(tokenizer.encode(picture, 16, 8, VqListener.NONE));
+            }
+        }
+        assertThat(decoded).allSatisfy(image -> assertThat(image).isEqualTo(decoded.getFirst()));
+        assertThat(encoded).allSatisfy(found -> assertThat(found).isEqualTo(encoded.getFirst()));
     }
 
     private static void assertNear(String what, double[] expected, float[] actual) {

@@ -23,8 +23,8 @@ public final class NativeTrainingKernels implements TrainingKernels {
     private static final MethodHandle GEMM_PACKED = Downcalls.status("PPPPPJJJJJJIII");
     private static final MethodHandle RMS_FORWARD = Downcalls.status("PPPPPPJJF");
     private static final MethodHandle RMS_BACKWARD = Downcalls.status("PPPPPPPPJJ");
-    private static final MethodHandle QK_FORWARD = Downcalls.status("PPPPPPPPJJJJJF");
-    private static final MethodHandle QK_BACKWARD = Downcalls.status("PPPPPPPJJJJJ");
+    private static final MethodHandle QK_FORWARD = Downcalls.status("PPPPPPPPJJJJJJF");
+    private static final MethodHandle QK_BACKWARD = Downcalls.status("PPPPPPPJJJJJJ");
     private static final MethodHandle ROPE = Downcalls.status("PPPPPJJJJI");
     private static final MethodHandle SWIGLU_FORWARD = Downcalls.status("PPPJJ");
     private static final MethodHandle SWIGLU_BACKWARD = Downcalls.status("PPPPJJ");
@@ -252,10 +252,11 @@ public final class NativeTrainingKernels implements TrainingKernels {
     }
 
     @Override
-    public void qkNormForward(Tensor y, Tensor stats, Tensor x, Tensor params, int heads, int kvHeads, float eps) {
+    public void qkNormForward(
+            Tensor y, Tensor stats, Tensor x, Tensor params, int qNormRows, int heads, int kvHeads, float eps) {
         String op = "qk_norm_forward";
         activation(op, "y", y);
-        QkParams p = qkParams(op, x, stats, params, y, heads, kvHeads);
+        QkParams p = qkParams(op, x, stats, params, qNormRows, y, heads, kvHeads);
         int status;
         try {
             status = (int) QK_FORWARD.invokeExact(
@@ -272,7 +273,8 @@ public final class NativeTrainingKernels implements TrainingKernels {
                     (long) heads,
                     (long) kvHeads,
                     p.headDim(),
-                    p.rows(),
+                    p.qRows(),
+                    p.kRows(),
                     eps);
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
@@ -282,10 +284,10 @@ public final class NativeTrainingKernels implements TrainingKernels {
 
     @Override
     public void qkNormBackward(
-            Tensor dy, Tensor dParams, Tensor x, Tensor stats, Tensor params, int heads, int kvHeads) {
+            Tensor dy, Tensor dParams, Tensor x, Tensor stats, Tensor params, int qNormRows, int heads, int kvHeads) {
         String op = "qk_norm_backward";
         activation(op, "dy", dy);
-        QkParams p = qkParams(op, x, stats, params, dy, heads, kvHeads);
+        QkParams p = qkParams(op, x, stats, params, qNormRows, dy, heads, kvHeads);
         floats(op, "dParams", dParams, params.elements());
         int status;
         try {
@@ -302,33 +304,36 @@ public final class NativeTrainingKernels implements TrainingKernels {
                     (long) heads,
                     (long) kvHeads,
                     p.headDim(),
-                    p.rows());
+                    p.qRows(),
+                    p.kRows());
         } catch (Throwable t) {
             throw Downcalls.unexpected(t);
         }
         require(status, op, dy, params);
     }
 
-    private record QkParams(MemorySegment data, long rows, long headDim) {
+    private record QkParams(MemorySegment data, long qRows, long kRows, long headDim) {
         MemorySegment at(int part) {
-            return data.asSlice(part * rows * headDim * Float.BYTES);
+            long row = part < 2 ? part * qRows : 2 * qRows + (part - 2) * kRows;
+            return data.asSlice(row * headDim * Float.BYTES);
         }
     }
 
-    private QkParams qkParams(String op, Tensor x, Tensor stats, Tensor params, Tensor y, int heads, int kvHeads) {
+    private QkParams qkParams(
+            String op, Tensor x, Tensor stats, Tensor params, int qRows, Tensor y, int heads, int kvHeads) {
         dtype(op, "params", params, DType.F32);
-        long rows = params.dim(1);
-        long headDim = params.dim(2);
-        shape(op, "params", params, 4, rows, headDim);
-        if (rows < 1 || heads % rows != 0 || kvHeads % rows != 0) {
-            throw new IllegalArgumentException(
-                    op + ": norm_rows " + rows + " must divide n_heads " + heads + " and n_kv_heads " + kvHeads);
+        long kRows = params.dim(0) / 2 - qRows;
+        long headDim = params.dim(1);
+        shape(op, "params", params, 2L * qRows + 2 * kRows, headDim);
+        if (qRows < 1 || kRows < 1 || heads % qRows != 0 || kvHeads % kRows != 0) {
+            throw new IllegalArgumentException(op + ": norm_rows " + qRows + " and " + kRows + " must divide n_heads "
+                    + heads + " and n_kv_heads " + kvHeads);
         }
         dtype(op, "x", x, y.dtype());
         count(op, "x", x, y.elements());
         count(op, "y", y, y.dim(0) * (heads + 2L * kvHeads) * headDim);
         floats(op, "stats", stats, y.dim(0) * (heads + kvHeads) * 2);
-        return new QkParams(params.data(), rows, headDim);
+        return new QkParams(params.data(), qRows, kRows, headDim);
     }
 
     @Override
