@@ -627,7 +627,6 @@ public final class Engine implements AutoCloseable {
                     .picture()
                     .forced(grid, model.description().codes());
             DecodeRequest wanted = new DecodeRequest(length, forced, sequences);
-            DecodeOptions options = new DecodeOptions(decoder, sampling, window, Math.max(levels, 1), restart);
             long start = System.nanoTime();
             long prefilled;
             long decoded;
