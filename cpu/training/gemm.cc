@@ -231,7 +231,7 @@ class Accumulation {
         from_zero_(from_zero),
         row_blocks_(round_up(a.rows, kBlock) / kBlock),
         column_blocks_(round_up(b.cols, kBlock) / kBlock),
-        stretch_(stretch_of<P>(product_.depth)) {}
+        stretch_(max64(1, stretch_of<P>(product_.depth))) {}
 
   int32_t run(sjd2_stream stream) {
     // The most square parts of C have the least to pack.
@@ -297,7 +297,6 @@ class Accumulation {
           }
         }
       }
-      if (stretch_ == 0) break;
     }
   }
 
