@@ -80,8 +80,7 @@ record Machine(
     }
 
     /// By how much the highest peak of `later` is above this one's: 0.2 when something took a sixth of the machine
-    /// while
-    /// this one was measured, and shares of the roof are too high by that much.
+    /// while this one was measured, and shares of the roof are too high by that much.
     double understatedAgainst(Machine later) {
         return Math.max(
                         Math.max(later.readRate / readRate, later.copyRate / copyRate),

@@ -18,8 +18,7 @@ import java.util.Map;
 /// How much faster than autoregression a large model would be at the step compression that the bundled model really
 /// reaches: the compression measured on pictures, the time of an iteration measured at the large model's shape. A
 /// projection, as no weights of that shape are at hand that are fine-tuned for the decoder. For the bundled model
-/// itself
-/// it is what decoding gains.
+/// itself it is what decoding gains.
 ///
 /// @param model        shape whose iterations were timed
 /// @param decoder      whose pictures were counted

@@ -123,8 +123,7 @@ public final class Engine implements AutoCloseable {
     }
 
     /// The picture whose memory is got while the model is loaded; null where the cache of keys and values is at least
-    /// as
-    /// large as it, and leaves its pages to it.
+    /// as large as it, and leaves its pages to it.
     private static VqTokenizer.@Nullable Expected expected(ModelDescription description, DType dtype) {
         Grid grid = description.grid();
         long pixels = (long) grid.height() * grid.width() * description.patchSize() * description.patchSize();
@@ -158,8 +157,7 @@ public final class Engine implements AutoCloseable {
     }
 
     /// What a model is and what a pass of it costs, by its configuration and the headers of its files: its language
-    /// model
-    /// is not loaded.
+    /// model is not loaded.
     ///
     /// @param folder   as in {@link #open}
     /// @param options  as in {@link #open}

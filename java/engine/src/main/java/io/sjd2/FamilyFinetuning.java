@@ -46,8 +46,7 @@ import org.jspecify.annotations.Nullable;
 /// Fine-tunes a published checkpoint for the `sjd2` decoders.
 ///
 /// Every weight that takes part in a picture's loss is trained: blocks, norms, embeddings, and the rows of the output
-/// head
-/// that stand for codes; Janus' embedding, aligner and head of codes. LlamaGen's conditions stay as they are.
+/// head that stand for codes; Janus' embedding, aligner and head of codes. LlamaGen's conditions stay as they are.
 final class FamilyFinetuning {
     /// One example in this many is kept out of training, where there are as many.
     private static final int HELD_OUT_SHARE = 20;
@@ -235,11 +234,10 @@ final class FamilyFinetuning {
         return new Prompts(pair.conditional(), pair.unconditional());
     }
 
-    /// `codes` I32 `[N, h, w]`, and what stands before them: metadata `prompts`, a JSON list of N texts; or `input_ids`
-    /// (Janus: `text_ids`) I32 `[N, T]`, whole prompts, with `attention_mask` U8 `[N, T]` where they are padded; or
-    /// LlamaGen's `labels` I32 `[N]`, or `caption` F32 `[N, T, width]` with `mask` U8 `[N, T]`. Without any of these
-    /// every
-    /// picture stands behind the sequence without a prompt.
+    /// `codes` I32 `[N, h, w]`, and what stands before them: metadata `prompts`, a JSON list of N texts; or
+    /// `input_ids` (Janus: `text_ids`) I32 `[N, T]`, whole prompts, with `attention_mask` U8 `[N, T]` where they are
+    /// padded; or LlamaGen's `labels` I32 `[N]`, or `caption` F32 `[N, T, width]` with `mask` U8 `[N, T]`. Without
+    /// any of these every picture stands behind the sequence without a prompt.
     private Examples fromCodes(Backend backend, Path path) throws IOException {
         try (SafetensorsFile file = SafetensorsFile.open(path);
                 Arena arena = Arena.ofShared();

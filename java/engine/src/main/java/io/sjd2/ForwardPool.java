@@ -11,13 +11,11 @@ import java.util.Iterator;
 import org.jspecify.annotations.Nullable;
 
 /// Forward passes and their decoders, kept from batch to batch where the backend records iterations: a recording is
-/// bound
-/// to the memory that it was made over, so the two live and go together.
+/// bound to the memory that it was made over, so the two live and go together.
 ///
 /// What is lent is used by one batch alone; a second batch of the same extents gets memory of its own. Idle ones are
-/// few,
-/// no more than what is free beside them but for the one used last, and the first thing to go where memory runs out.
-/// Backends that record nothing keep nothing. Used by one thread at a time.
+/// few, no more than what is free beside them but for the one used last, and the first thing to go where memory runs
+/// out. Backends that record nothing keep nothing. Used by one thread at a time.
 final class ForwardPool implements AutoCloseable {
     /// Idle ones: a few settings that somebody goes back and forth between.
     static final int MOST_IDLE = 4;

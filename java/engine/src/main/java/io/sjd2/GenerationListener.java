@@ -13,9 +13,8 @@ public interface GenerationListener {
     default void progress(long committed, long total, long passes) {}
 
     /// Asked before every batch of pictures: true asks for {@link #pass}. Without it, a generation records nothing;
-    /// with
-    /// it, windows are copied out of every pass, and a device enqueues operations one by one instead of replaying a
-    /// recorded pass, so that times are longer than without. The tokens are the same.
+    /// with it, windows are copied out of every pass, and a device enqueues operations one by one instead of
+    /// replaying a recorded pass, so that times are longer than without. The tokens are the same.
     default boolean watchesPasses() {
         return false;
     }

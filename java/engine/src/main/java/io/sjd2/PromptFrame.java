@@ -186,8 +186,7 @@ final class PromptFrame {
     }
 
     /// Completes a text: what the frame has and the text does not is put around it, so that a text that is already
-    /// whole
-    /// stays as it is.
+    /// whole stays as it is.
     private int[] framed(PromptFormat format, String text, Grid grid) {
         String start = format.startOf(grid, description.picture());
         String whole =

@@ -12,10 +12,8 @@ public final class Reports {
     private Reports() {}
 
     /// A picture: `prompt, seed, index`, what {@link PictureSettings#toJson} has, `auto_window, window_source,
-    /// passes,
-    /// restarts, tokens, step_compression, seconds, ms_per_pass, prefill_seconds, decode_seconds, image_seconds,
-    /// warnings,
-    /// image`.
+    /// passes, restarts, tokens, step_compression, seconds, ms_per_pass, prefill_seconds, decode_seconds,
+    /// image_seconds, warnings, image`.
     ///
     /// @param plan  why the engine chose the window; null if it did not
     /// @param file  where the picture lies
@@ -96,8 +94,7 @@ public final class Reports {
     }
 
     /// A model that was inspected: as {@link #of(ModelInfo)}, with `pass` (`window, sequences, kv_len, flop,
-    /// weight_bytes,
-    /// kv_bytes, bytes`) and `image_tokeniser` (`weight_bytes, decode_flop`, or `missing`).
+    /// weight_bytes, kv_bytes, bytes`) and `image_tokeniser` (`weight_bytes, decode_flop`, or `missing`).
     public static Map<String, Object> of(Inspection inspection) {
         Map<String, Object> json = of(inspection.model());
         json.put("pass", inspection.pass().toJson());

@@ -51,8 +51,7 @@ class BackendComparisonTest {
     }
 
     /// Flat distributions without a filter: among some thousands of draws, several have two codes so close that
-    /// rounding
-    /// decides.
+    /// rounding decides.
     @Test
     void eachPrefersItsOwnCodeWhereTheyPart() {
         BackendComparison comparison = BackendComparison.run(

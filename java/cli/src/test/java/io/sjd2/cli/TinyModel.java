@@ -18,8 +18,7 @@ import java.util.Map;
 import java.util.SplittableRandom;
 
 /// Writes a model folder with random weights, complete and in the layout of the real ones: one block, 64 codes,
-/// pictures
-/// of 64 x 64 pixels that show noise.
+/// pictures of 64 x 64 pixels that show noise.
 final class TinyModel {
     private static final int HIDDEN = 32;
     private static final int HEADS = 2;

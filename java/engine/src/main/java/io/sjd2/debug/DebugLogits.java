@@ -30,11 +30,9 @@ import java.util.Optional;
 /// - `image_codes` or `codes` I32: codes of the image tokeniser
 /// - `inputs_embeds` F32 `[B, n, hidden_size]`: anything
 ///
-/// `attention_mask` `[B, T]` is 0 where a row is padding. Such a row is left out, and the positions of a sequence count
-/// its
-/// other rows from 0; what is written for it is 0. Where positions lie in a plane, as LlamaGen's, they count padding
-/// too,
-/// and a row of padding sees itself alone.
+/// `attention_mask` `[B, T]` is 0 where a row is padding. Such a row is left out, and the positions of a sequence
+/// count its other rows from 0; what is written for it is 0. Where positions lie in a plane, as LlamaGen's, they
+/// count padding too, and a row of padding sees itself alone.
 public final class DebugLogits {
     private static final String MASK = "attention_mask";
     private static final String CAPTION_MASK = "mask";

@@ -22,8 +22,7 @@ import org.jspecify.annotations.Nullable;
 /// A model's image tokeniser on given codes or pictures.
 ///
 /// Codes are `codes` I32 `[B, h, w]`, pictures `image` F32 `[B, 3, H, W]`, nominally in [-1, 1] and not cut off. A
-/// patch
-/// tokeniser, which knows 8-bit pictures alone, gives and takes those.
+/// patch tokeniser, which knows 8-bit pictures alone, gives and takes those.
 public final class DebugPictures {
     private static final String CODES = "codes";
     private static final String IMAGE = "image";

@@ -18,9 +18,8 @@ import java.util.Map;
 public final class DebugTokens {
     private DebugTokens() {}
 
-    /// Reads a JSON list of strings and writes a list of `{"ids": [..], "ids_with_special": [..]}`; the latter are the
-    /// ids
-    /// with what the tokeniser's post-processor adds.
+    /// Reads a JSON list of strings and writes a list of `{"ids": [..], "ids_with_special": [..]}`; the latter are
+    /// the ids with what the tokeniser's post-processor adds.
     ///
     /// @param folder  holds the text tokeniser; needs no other file of a model
     /// @return how many texts there were

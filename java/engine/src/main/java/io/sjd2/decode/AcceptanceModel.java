@@ -9,8 +9,7 @@ import java.util.TreeMap;
 /// Expected positions per pass as a function of the window: what a wider window is worth.
 ///
 /// A curve through measured points, linear in the logarithm of the window between them, 1 at window 1 and flat behind
-/// the
-/// last point. Immutable.
+/// the last point. Immutable.
 public final class AcceptanceModel {
     /// Windows of the recorded curves below.
     private static final int[] RECORDED_WINDOWS = {8, 16, 32, 64};
@@ -62,8 +61,7 @@ public final class AcceptanceModel {
 
     /// What a decoder reached on a small trained model: the assumption while a model has no record of its own.
     /// Source: `docs/decoding.md`, "Measured on a small trained model"; `-gs` and `exact` scaled from `-mc` by their
-    /// ratio
-    /// on the synthetic grid of the same document.
+    /// ratio on the synthetic grid of the same document.
     public static AcceptanceModel defaultFor(DecoderSpec decoder) {
         double[] coupled =
                 decoder.noise() ? new double[] {2.58, 4.00, 5.48, 6.26} : new double[] {2.37, 3.19, 4.03, 4.59};

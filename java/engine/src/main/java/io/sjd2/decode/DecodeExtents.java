@@ -1,9 +1,8 @@
 package io.sjd2.decode;
 
 /// How much a decode allocates, and what a recorded iteration of it is bound to: two decodes of equal extents may use
-/// the
-/// same memory one after the other. Seeds, prompts, decoder and sampling are not among them; they are in the state
-/// block.
+/// the same memory one after the other. Seeds, prompts, decoder and sampling are not among them; they are in the
+/// state block.
 ///
 /// @param images  pictures side by side
 /// @param batch   sequences: one or two per picture

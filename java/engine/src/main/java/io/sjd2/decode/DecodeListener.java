@@ -13,8 +13,7 @@ public interface DecodeListener {
     boolean onIteration(Progress progress);
 
     /// Asked once, before the first pass: true lets {@link Progress#windows} be read. Every pass then copies its
-    /// windows
-    /// to the host twice, and a device enqueues its operations one by one instead of replaying a recording.
+    /// windows to the host twice, and a device enqueues its operations one by one instead of replaying a recording.
     default boolean watchesWindows() {
         return false;
     }

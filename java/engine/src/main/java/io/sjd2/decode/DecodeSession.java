@@ -174,8 +174,7 @@ final class DecodeSession implements AutoCloseable {
     }
 
     /// Moves every image to `committed` positions, whatever they hold, and forgets failures: for timing passes, where
-    /// the
-    /// values do not matter.
+    /// the values do not matter.
     void moveTo(int committed) {
         for (int image = 0; image < state.images(); image++) {
             state.set(image, ImageField.STATUS, 0);

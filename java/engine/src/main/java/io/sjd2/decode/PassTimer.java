@@ -9,9 +9,8 @@ import java.util.TreeMap;
 /// Measures what a whole iteration costs at several windows, on this model, machine and batch.
 ///
 /// Passes run half-way through the picture, so that attention meets an average cache. They overwrite cache entries
-/// behind
-/// the prompts, which a decode writes anew. The caller keeps the curve: it holds for the model, backend, threads and
-/// batch.
+/// behind the prompts, which a decode writes anew. The caller keeps the curve: it holds for the model, backend,
+/// threads and batch.
 public final class PassTimer {
     private static final int WARM_UP = 2;
     /// Java compiles what runs often: short passes are repeated until the first ones no longer count.

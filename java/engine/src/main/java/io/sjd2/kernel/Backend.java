@@ -16,8 +16,7 @@ public interface Backend extends AutoCloseable {
     String name();
 
     /// What its kernels were built from, as a short text that changes with them: measurements kept under another one
-    /// are
-    /// of another program.
+    /// are of another program.
     default String build() {
         return name();
     }

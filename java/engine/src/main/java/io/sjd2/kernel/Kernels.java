@@ -16,8 +16,7 @@ import org.jspecify.annotations.Nullable;
 /// Where a `state` parameter may be null, every row of the tensors is live.
 ///
 /// Every method throws {@link IllegalArgumentException} naming the first argument whose shape or dtype does not fit,
-/// and
-/// {@link KernelException} if the library refuses.
+/// and {@link KernelException} if the library refuses.
 public interface Kernels {
     /// Elements of a packed `[nOut, nIn]` weight matrix of `dtype` (f32 or bf16).
     long packedElements(long nOut, long nIn, DType dtype);
@@ -39,8 +38,7 @@ public interface Kernels {
     void embed(Tensor out, Tensor table, Tensor ids);
 
     /// Hands the window's input to every sequence of its image: the prompt's last embedding for the first row of an
-    /// image
-    /// that has committed nothing, and the embedding of the grid cell that a row predicts.
+    /// image that has committed nothing, and the embedding of the grid cell that a row predicts.
     ///
     /// @param x            `[batch, window, hidden_size]` f32
     /// @param windowInput  `[images, window, hidden_size]` f32
@@ -68,9 +66,9 @@ public interface Kernels {
     /// `out = T(x)`, for products whose input is not normalised; `out` T, `x` f32, equal shapes.
     void round(Tensor out, Tensor x, @Nullable StateBlock state);
 
-    /// `out[r,n] = (accumulate ? out[r,n] : 0) + bias[n] + sum_k x[r,k] w[n,k]`, f32 accumulation. A row's bits depend
-    /// on
-    /// that row alone; with a block of {@link StateBlock#forPrompts} also on the number of its sequence's live rows.
+    /// `out[r,n] = (accumulate ? out[r,n] : 0) + bias[n] + sum_k x[r,k] w[n,k]`, f32 accumulation. A row's bits
+    /// depend on that row alone; with a block of {@link StateBlock#forPrompts} also on the number of its sequence's
+    /// live rows.
     ///
     /// @param out   `[batch, window, n_out]` f32; overlaps no input
     /// @param x     `[batch, window, n_in]` T
@@ -115,8 +113,8 @@ public interface Kernels {
     void gelu(Tensor out, Tensor x, @Nullable StateBlock state, boolean tanhForm);
 
     /// Initialises fresh slots, takes noisy ones one denoising step further and gathers the embeddings of the next
-    /// pass.
-    /// Exactly once per pass: it is not idempotent while slots are noisy. `include/sjd2/kernels.h` states the rules.
+    /// pass. Exactly once per pass: it is not idempotent while slots are noisy. `include/sjd2/kernels.h` states the
+    /// rules.
     ///
     /// @param input  `[images, window, hidden_size]` f32
     void windowInput(Tensor input, WindowState window, DraftEmbeddings embeddings, StateBlock state);

@@ -9,8 +9,7 @@ import org.jspecify.annotations.Nullable;
 /// The window of every image: drafts, their noisy embeddings, their probability rows, and the tokens committed so far.
 ///
 /// Sized once; nothing here is reallocated while decoding. All tensors live in the backend's memory. The slot of
-/// absolute
-/// position `a` is at ring index `a % window`.
+/// absolute position `a` is at ring index `a % window`.
 ///
 /// @param tokens  `[images, max_length]` i32 local ids, valid up to each image's `committed`
 /// @param drafts  `[images, window, 4]` i32: token, kind, level, age (`sjd2_draft`)

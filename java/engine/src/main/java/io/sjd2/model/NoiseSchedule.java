@@ -3,8 +3,7 @@ package io.sjd2.model;
 /// A grid of noise levels `N .. 1` and the clean level 0, by the ratio `lambda = sigma / alpha`.
 ///
 /// Denoising works on `z = e / alpha`, where one step is a lerp that depends on `lambda` alone (`docs/decoding.md`);
-/// alpha
-/// only scales what the network sees. The pair is variance preserving: `alpha = 1 / sqrt(1 + lambda^2)`.
+/// alpha only scales what the network sees. The pair is variance preserving: `alpha = 1 / sqrt(1 + lambda^2)`.
 public final class NoiseSchedule {
     private final double[] lambda;
 

@@ -9,8 +9,7 @@ import java.util.Arrays;
 import org.jspecify.annotations.Nullable;
 
 /// One sequence, fed in pieces of any size over its KV cache, with everything that other implementations can be
-/// compared
-/// by: the residual stream behind every block, the last norm, logits of every token.
+/// compared by: the residual stream behind every block, the last norm, logits of every token.
 ///
 /// Takes a model loaded with {@link Transformer.Heads#ALL} where logits of tokens are wanted. Confined to one thread.
 public final class Probe implements AutoCloseable {

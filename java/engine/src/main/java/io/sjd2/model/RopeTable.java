@@ -25,8 +25,8 @@ final class RopeTable {
     }
 
     /// `[conditionRows + cells, headDim / 2, 2]`: zero for the condition, whose queries and keys so become zero; then
-    /// the
-    /// row of a cell turns the first half of the pairs and its column the second, by `theta^(-2j / (headDim / 2))`.
+    /// the row of a cell turns the first half of the pairs and its column the second, by `theta^(-2j / (headDim /
+    /// 2))`.
     static float[] plane(Grid plane, int conditionRows, int headDim, double theta) {
         int quarter = headDim / 4;
         float[] inverse = new float[quarter];
@@ -49,8 +49,8 @@ final class RopeTable {
     /// `[length, headDim / 2, 2]`: cosine and sine of `position * theta^(-2i / headDim)`.
     ///
     /// Frequencies and angles are rounded to f32 as the published implementations round them: at position 2,400 the
-    /// angle's
-    /// f32 rounding moves a sine by 1e-4, more than the tolerance on logits, so being more exact would be further off.
+    /// angle's f32 rounding moves a sine by 1e-4, more than the tolerance on logits, so being more exact would be
+    /// further off.
     static float[] standard(int length, int headDim, double theta) {
         int half = headDim / 2;
         float[] inverse = new float[half];

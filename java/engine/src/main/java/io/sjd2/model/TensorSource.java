@@ -8,9 +8,8 @@ import java.util.Arrays;
 
 /// Where weights come from: files of a folder, in whatever format, or a generator.
 ///
-/// Names, dtypes and shapes are known without touching a tensor's bytes, so that everything is checked before anything
-/// is
-/// loaded. Confined to one thread; {@link #close} ends the life of what {@link #read} handed out.
+/// Names, dtypes and shapes are known without touching a tensor's bytes, so that everything is checked before
+/// anything is loaded. Confined to one thread; {@link #close} ends the life of what {@link #read} handed out.
 public interface TensorSource extends AutoCloseable {
     /// The folder or generator, for messages.
     String source();

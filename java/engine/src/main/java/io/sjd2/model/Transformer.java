@@ -22,8 +22,7 @@ import java.util.OptionalLong;
 import org.jspecify.annotations.Nullable;
 
 /// The weights of one model, packed for one backend. Read-only once loaded, so any number of forward passes may share
-/// it;
-/// owns its memory and gives it back in {@link #close()}.
+/// it; owns its memory and gives it back in {@link #close()}.
 public final class Transformer implements AutoCloseable {
     /// Weights of one block.
     record Layer(

@@ -18,8 +18,7 @@ import org.jspecify.annotations.Nullable;
 /// The KV cache and workspace of one batch of sequences, and the pass over them.
 ///
 /// Sized once: a pass allocates nothing. The cache is appended in place and rolled back by its length, which lives in
-/// the
-/// state block. Confined to the backend's thread; owns its memory until {@link #close()}.
+/// the state block. Confined to the backend's thread; owns its memory until {@link #close()}.
 public final class TransformerForward implements ForwardPass, AutoCloseable {
     /// Rows per sequence that a prefill feeds at once; bounds the workspace, not the prompt.
     private static final int PREFILL_CHUNK = 256;
@@ -120,8 +119,8 @@ public final class TransformerForward implements ForwardPass, AutoCloseable {
     }
 
     /// Rows per sequence that prompts are fed by. The last entry of a prompt is not fed. The number follows from the
-    /// longest
-    /// prompt, yet a sequence's pieces do not: all of it is one, or each but the last has as many rows as are ever fed.
+    /// longest prompt, yet a sequence's pieces do not: all of it is one, or each but the last has as many rows as are
+    /// ever fed.
     ///
     /// @param capacity  most cached positions of a sequence
     /// @param longest   entries of the longest prompt

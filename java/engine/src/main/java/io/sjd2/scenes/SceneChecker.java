@@ -34,8 +34,7 @@ public final class SceneChecker {
     /// Furthest a pixel of the outline may lie from any mixture of object and background.
     private static final double MIXTURE_DISTANCE = 70;
     /// Least overlap at which a shape counts as recognised; it only refuses blots, the best match decides. True
-    /// pictures
-    /// reach 0.94 and more, and 0.80 after a round trip through the demo model's tokeniser.
+    /// pictures reach 0.94 and more, and 0.80 after a round trip through the demo model's tokeniser.
     private static final double LEAST_MATCH = 0.7;
     /// How far around the measured centre shapes are tried.
     private static final int SHIFT = 1;

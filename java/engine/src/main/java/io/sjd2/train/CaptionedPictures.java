@@ -17,8 +17,7 @@ import java.util.regex.Pattern;
 import java.util.stream.Stream;
 
 /// The pictures of a folder and what they show: `name.png` or `name.jpg` beside `name.txt`, in the order of their
-/// names.
-/// Pictures are read when they are asked for. Immutable.
+/// names. Pictures are read when they are asked for. Immutable.
 public final class CaptionedPictures {
     private static final String CAPTION = ".txt";
     private static final long MAX_CAPTION_BYTES = 1 << 16;

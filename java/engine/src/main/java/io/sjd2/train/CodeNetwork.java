@@ -9,8 +9,8 @@ import java.lang.foreign.ValueLayout;
 import java.util.stream.IntStream;
 
 /// What a model has whose codes are no tokens (Janus): an embedding of codes with layers that align it with the
-/// residual
-/// stream, GELU between them, and an output head of two layers with GELU between them. All layers have biases.
+/// residual stream, GELU between them, and an output head of two layers with GELU between them. All layers have
+/// biases.
 ///
 /// Activations are f32, products of the dtype asked for. GELU is the exact form, `x Phi(x)`, in f64 on the host, whose
 /// memory this is: one row per code is little beside the blocks. Confined to one thread.

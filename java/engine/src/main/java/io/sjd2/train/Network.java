@@ -10,10 +10,8 @@ import org.jspecify.annotations.Nullable;
 /// Forward and backward pass of the transformer over a {@link SequenceBatch}.
 ///
 /// Activations have the dtype of the products (f32, or bf16); the residual stream, its gradient and all weights are
-/// f32.
-/// Gradients are added to {@link Parameters#grads()}. After the weights change, {@link #weightsChanged()} must be
-/// called.
-/// Confined to one thread. All memory belongs to the arena that was passed.
+/// f32. Gradients are added to {@link Parameters#grads()}. After the weights change, {@link #weightsChanged()} must
+/// be called. Confined to one thread. All memory belongs to the arena that was passed.
 final class Network {
     private static final String EMBEDDING = "model.embed_tokens.weight";
     /// Biases of a block, each the first of those that are added together.
@@ -240,8 +238,7 @@ final class Network {
         }
 
         /// `y += bias`, of the products whose first is named; nothing without. Where `y` is bf16 the bias is rounded,
-        /// as
-        /// both operands of a product are.
+        /// as both operands of a product are.
         private void addBias(Tensor y, String name) {
             if (!params.has(prefix + name)) {
                 return;

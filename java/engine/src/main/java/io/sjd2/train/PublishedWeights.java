@@ -39,9 +39,8 @@ import org.jspecify.annotations.Nullable;
 /// The weights of a published checkpoint under its own names, as those of the network that is trained, and back.
 ///
 /// Only rows of the output head that stand for codes are trained: the others take part in no loss. Rotary pairs that
-/// lie
-/// side by side are brought into halves by exchanging rows of the projections of queries and keys, which changes no
-/// score. What is not trained (conditions of LlamaGen, image tokenisers, other heads) is written as it was read.
+/// lie side by side are brought into halves by exchanging rows of the projections of queries and keys, which changes
+/// no score. What is not trained (conditions of LlamaGen, image tokenisers, other heads) is written as it was read.
 public final class PublishedWeights implements AutoCloseable {
     private static final int MOST_WIDTH = 1 << 20;
     private static final String HEAD = "image_head.weight";

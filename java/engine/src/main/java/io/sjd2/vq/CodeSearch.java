@@ -9,10 +9,8 @@ import java.lang.foreign.MemorySegment;
 /// Finds the code nearest to each latent pixel.
 ///
 /// The least distance is the greatest of `z.e - |e|^2 / 2`, a matrix product. It is computed in f32; whatever comes
-/// within
-/// its error of the best is compared again in f64, so that the answer is the same on every backend. Of equal distances
-/// the
-/// lowest code wins.
+/// within its error of the best is compared again in f64, so that the answer is the same on every backend. Of equal
+/// distances the lowest code wins.
 final class CodeSearch {
     /// Of scores at a time: they stay in cache, and take no fresh memory to speak of.
     private static final long SCORE_BYTES = 4L << 20;

@@ -1,8 +1,7 @@
 package io.sjd2.vq;
 
 /// A model's image tokeniser before the size of pictures is chosen. What runs on a backend is as confined as that is,
-/// and
-/// must be closed before it.
+/// and must be closed before it.
 public interface ImageCodec extends AutoCloseable {
     /// How many different codes there are; codes run from 0 to one below.
     int codes();

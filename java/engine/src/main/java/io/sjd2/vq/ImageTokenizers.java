@@ -19,13 +19,11 @@ import java.util.List;
 import java.util.Map;
 import org.jspecify.annotations.Nullable;
 
-/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open], either
-/// by
-/// [#openCodec].
+/// Image tokenisers in folders: patch tokenisers by [#load], convolutional ones of published models by [#open],
+/// either by [#openCodec].
 ///
 /// A patch tokeniser is `{"model_type": "sjd2_patch", "codes", "patch_size", "grid_height", "grid_width"}` and one
-/// tensor,
-/// `codebook` `[codes, patch, patch, 3]` in [-1, 1].
+/// tensor, `codebook` `[codes, patch, patch, 3]` in [-1, 1].
 public final class ImageTokenizers {
     /// The folder within a model folder.
     public static final String FOLDER = "vq";

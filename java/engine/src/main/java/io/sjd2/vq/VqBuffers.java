@@ -11,8 +11,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /// Pictures' memory, used again by layer after layer and picture after picture: at 768 x 768 pixels, getting memory
-/// from
-/// the system is a good part of a decode.
+/// from the system is a good part of a decode.
 ///
 /// What a picture takes is found out beforehand by a run over a {@link #plan}, so that nothing grows on the way.
 final class VqBuffers implements AutoCloseable {

@@ -112,8 +112,7 @@ final class VqDecoder {
     }
 
     /// The latent picture and the codes themselves, as a batch of two, become `temporalFactor` frames each; the
-    /// activation
-    /// behind the last convolution is left to whoever reads them.
+    /// activation behind the last convolution is left to whoever reads them.
     private Picture throughTime(VqPass pass, Picture codes) {
         int latent = config.latentChannels();
         if (config.codeWidth() != latent) {

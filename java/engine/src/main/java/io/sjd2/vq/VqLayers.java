@@ -14,8 +14,7 @@ import java.util.List;
 import org.jspecify.annotations.Nullable;
 
 /// Loads layers of an image tokeniser: finds them under the names that the different publications have, checks shapes
-/// and
-/// packs weights.
+/// and packs weights.
 ///
 /// A module is a list of names that it may have; the first under which a tensor exists is taken.
 final class VqLayers {

@@ -11,8 +11,7 @@ public interface VqListener {
     void advanced(long done, long total);
 
     /// Asked before every layer; true stops the picture with a {@link java.util.concurrent.CancellationException},
-    /// behind
-    /// which the tokeniser can be used again.
+    /// behind which the tokeniser can be used again.
     default boolean cancelled() {
         return false;
     }

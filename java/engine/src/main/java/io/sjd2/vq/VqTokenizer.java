@@ -16,10 +16,9 @@ import org.jspecify.annotations.Nullable;
 
 /// The convolutional image tokenisers of Chameleon, Emu3, Janus and LlamaGen, for pictures of any size.
 ///
-/// Runs on a backend that belongs to the caller and outlives it; uses it on the thread that calls, one call at a time.
-/// {@link #close} frees the weights. Memory for pictures is kept between calls: about twice the largest layer, 600 MB
-/// for
-/// 768 x 768 pixels of 128 channels; {@link #trim} gives it back.
+/// Runs on a backend that belongs to the caller and outlives it; uses it on the thread that calls, one call at a
+/// time. {@link #close} frees the weights. Memory for pictures is kept between calls: about twice the largest layer,
+/// 600 MB for 768 x 768 pixels of 128 channels; {@link #trim} gives it back.
 public final class VqTokenizer implements ImageCodec {
     /// Names before the tensors' own, as the different publications have them.
     private static final List<String> PREFIXES = List.of(

@@ -10,8 +10,7 @@ import java.util.List;
 /// A model small enough that the law of whole pictures is known exactly, and tallies of what a decoder makes of it.
 ///
 /// Four codes, five positions, an independent random table for every history: 1024 pictures. Source:
-/// `docs/decoding.md`,
-/// "The exact-law harness".
+/// `docs/decoding.md`, "The exact-law harness".
 final class LawHarness {
     static final int CODES = 4;
     static final int LENGTH = 5;
@@ -63,8 +62,7 @@ final class LawHarness {
     }
 
     /// The exact law of the pictures: softmax after guidance, temperature, top-k and top-p, written independently of
-    /// the
-    /// operations under test.
+    /// the operations under test.
     static double[] law(SamplingOptions sampling, int[] forced) {
         double[] law = new double[CELLS];
         fill(law, sampling, forced, new int[LENGTH], 0, 0, 1);

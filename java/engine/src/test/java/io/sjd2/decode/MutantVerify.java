@@ -17,8 +17,7 @@ import java.lang.reflect.Proxy;
 /// A second writing of the `verify` operation, with switches for the mistakes that published code makes.
 ///
 /// With {@link Mutation#NONE} it must pass whatever the real one passes: a mutant is only evidence if its twin is
-/// sound.
-/// Covers the rejection-testing decoders, without forced tokens; host memory.
+/// sound. Covers the rejection-testing decoders, without forced tokens; host memory.
 final class MutantVerify {
     enum Mutation {
         /// Correct.

@@ -8,9 +8,8 @@ import java.util.stream.IntStream;
 import org.junit.jupiter.api.Test;
 
 /// Positions per pass by window on a picture of local, high-entropy codes: independent redraws saturate, coupled ones
-/// keep
-/// on gaining. `docs/decoding.md`, "Positions per pass on a synthetic grid", has the table that this test holds in
-/// shape.
+/// keep on gaining. `docs/decoding.md`, "Positions per pass on a synthetic grid", has the table that this test holds
+/// in shape.
 class ThroughputShapeTest {
     private static final int WIDTH = 24;
     private static final int LENGTH = WIDTH * WIDTH;

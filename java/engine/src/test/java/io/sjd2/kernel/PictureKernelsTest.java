@@ -27,8 +27,7 @@ import org.junit.jupiter.params.provider.MethodSource;
 /// What every backend's operations for image tokenisers must do, on the reference and on every instruction set.
 ///
 /// Where operands are rounded to bf16 on their way in, a value beside a rounding boundary may fall on either side of
-/// it;
-/// results may then differ by a few such steps of one operand, which {@link #assertNear} allows and nothing more.
+/// it; results may then differ by a few such steps of one operand, which {@link #assertNear} allows and nothing more.
 class PictureKernelsTest {
     private static final double BF16_STEP = 0x1p-8;
     private static final int ROUNDINGS = 4;

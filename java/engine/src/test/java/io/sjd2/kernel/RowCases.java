@@ -434,8 +434,7 @@ final class RowCases {
     }
 
     /// Sequence `s` belongs to image `s / 2`, as conditional and unconditional sequences do; a slice starts `first`
-    /// rows
-    /// later, as if so many tokens had been committed.
+    /// rows later, as if so many tokens had been committed.
     static final class SequenceInput extends RowCase {
         private final int hidden;
         private final int gridHeight;

@@ -22,9 +22,8 @@ import org.junit.jupiter.api.io.TempDir;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.ValueSource;
 
-/// Loading a sharded checkpoint keeps no more in memory than the packed weights and one shard, whether files are mapped
-/// or
-/// read. Another process loads, so that nothing but loading counts.
+/// Loading a sharded checkpoint keeps no more in memory than the packed weights and one shard, whether files are
+/// mapped or read. Another process loads, so that nothing but loading counts.
 class BoundedMemoryTest {
     private static final Path STATUS = Path.of("/proc/self/status");
     private static final long SHARD = 24_000_000;

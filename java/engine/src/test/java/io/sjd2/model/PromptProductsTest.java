@@ -26,8 +26,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.EnumSource;
 
 /// Where NVIDIA's library multiplies, on one that adds up in another order for every number of rows: no sequence sees
-/// its
-/// neighbours for all that, and no window sees its width.
+/// its neighbours for all that, and no window sees its width.
 class PromptProductsTest {
     private static final Prompt LONG = prompt(180, 1);
     private static final Prompt LONGER = prompt(300, 2);

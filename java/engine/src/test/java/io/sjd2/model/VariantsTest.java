@@ -29,10 +29,9 @@ import org.junit.jupiter.params.provider.Arguments;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /// Checkpoints that nobody published: every number that a configuration may state is drawn anew, and so are the key
-/// style, the dtype of the weights, the order of codes in the vocabulary, ties, biases and shards. The engine must load
-/// them and agree with the plain double loops below, which take the same numbers from the draw and not from the
-/// engine's
-/// reading of the configuration.
+/// style, the dtype of the weights, the order of codes in the vocabulary, ties, biases and shards. The engine must
+/// load them and agree with the plain double loops below, which take the same numbers from the draw and not from the
+/// engine's reading of the configuration.
 class VariantsTest {
     private static final int DRAWS = 6;
     private static final int ROWS = 11;

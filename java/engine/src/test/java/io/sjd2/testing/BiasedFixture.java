@@ -10,8 +10,7 @@ import java.util.Arrays;
 import java.util.Random;
 
 /// A fixture as its authors could have trained it, and did not: with a bias in every product of a block, and one row
-/// for
-/// the norms of all keys beside one for every query head.
+/// for the norms of all keys beside one for every query head.
 public final class BiasedFixture {
     /// What the names of these end in.
     public static final String SUFFIX = "+biases";

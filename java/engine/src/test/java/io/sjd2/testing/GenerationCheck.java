@@ -15,9 +15,8 @@ import java.util.Arrays;
 import java.util.List;
 import java.util.Locale;
 
-/// The same picture on a backend and on the CPU, from the same seed with the decoder `exact`: the same tokens, or where
-/// they
-/// part and by how little.
+/// The same picture on a backend and on the CPU, from the same seed with the decoder `exact`: the same tokens, or
+/// where they part and by how little.
 final class GenerationCheck {
     private static final String PROMPT = "a large red circle above a small blue square";
     private static final GenerationRequest REQUEST = GenerationRequest.of(PROMPT)
@@ -27,8 +26,7 @@ final class GenerationCheck {
             .withGuidance(1.0);
 
     /// In f32 tokens may part only where two of them are this close, in nats: what a sum over a few hundred terms may
-    /// differ
-    /// by when it is taken in another order.
+    /// differ by when it is taken in another order.
     private static final double ROUNDING = 1e-3;
 
     private GenerationCheck() {}
@@ -75,8 +73,7 @@ final class GenerationCheck {
     }
 
     /// By how much the CPU's model tells apart the two tokens of the position where two pictures part: the difference
-    /// of
-    /// their logits behind the prefix that both share.
+    /// of their logits behind the prefix that both share.
     private static double gap(Engine cpu, int[][] want, int[][] got, int position) {
         double[] ours = cpu.logLikelihood(PROMPT, false, want);
         double[] theirs = cpu.logLikelihood(PROMPT, false, got);

@@ -18,8 +18,8 @@ import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /// `bin/gpu-check` of the bundle: the contract tests of the CUDA backend, in Java and in C++, and a generation, on a
-/// machine
-/// that has neither a JDK nor a build. A verdict per operation on standard output, the same as JSON in a file.
+/// machine that has neither a JDK nor a build. A verdict per operation on standard output, the same as JSON in a
+/// file.
 public final class GpuCheck {
     private static final int WRONG = 1;
     private static final int USAGE = 2;

@@ -5,13 +5,11 @@ import io.sjd2.tensor.DType;
 import java.util.Locale;
 
 /// The rule that kernels are judged by, `err(kernel) <= 2 * err(naive) + 1 ulp`: errors against f64, `naive` the
-/// obvious
-/// loop in f32 whose result is rounded to the output's dtype.
+/// obvious loop in f32 whose result is rounded to the output's dtype.
 ///
 /// Errors are pooled over everything that is added, in units of the last place: of each value where an operation is
-/// {@link Scale#RELATIVE}, of the largest value where sums may cancel ({@link Scale#ABSOLUTE}). The naive error counts
-/// as
-/// half a unit at least: that much is lost by writing any result down.
+/// {@link Scale#RELATIVE}, of the largest value where sums may cancel ({@link Scale#ABSOLUTE}). The naive error
+/// counts as half a unit at least: that much is lost by writing any result down.
 public final class Tolerance {
     /// What a unit in the last place is taken of.
     public enum Scale {
@@ -85,9 +83,8 @@ public final class Tolerance {
         }
     }
 
-    /// The distance of neighbouring numbers of a dtype at `magnitude`; at least the smallest normal number, since what
-    /// is
-    /// below it may be flushed to zero.
+    /// The distance of neighbouring numbers of a dtype at `magnitude`; at least the smallest normal number, since
+    /// what is below it may be flushed to zero.
     public static double ulp(DType dtype, double magnitude) {
         double unit = Math.ulp((float) Math.abs(magnitude));
         return switch (dtype) {

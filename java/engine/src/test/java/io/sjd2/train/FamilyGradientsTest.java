@@ -32,8 +32,7 @@ import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.MethodSource;
 
 /// Every published family as the trainer's network: its loss is that of the engine's own forward pass, and its
-/// gradients
-/// are the slopes of that loss.
+/// gradients are the slopes of that loss.
 class FamilyGradientsTest {
     private static final int EXAMPLES = 2;
     private static final long SEED = 5;

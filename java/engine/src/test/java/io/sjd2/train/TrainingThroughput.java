@@ -18,10 +18,9 @@ import java.util.TreeMap;
 /// Speed of the trainer at the demo model's shape: images/s, GFLOP/s, where the time goes, and the best that the same
 /// products reach on operands in cache. Not a test; run `main` with threads, dtype, micro-batch and steps.
 ///
-/// FLOP count two per multiply-add of the products and of causal attention, forward once and backward twice (attention:
-/// five products to two); norms, activations and the optimiser count nothing. On a shared machine only the rate per
-/// second
-/// of processor time means something, best with one thread.
+/// FLOP count two per multiply-add of the products and of causal attention, forward once and backward twice
+/// (attention: five products to two); norms, activations and the optimiser count nothing. On a shared machine only
+/// the rate per second of processor time means something, best with one thread.
 final class TrainingThroughput {
     private static final int CODES = 512;
     private static final int CAPTION = 18;

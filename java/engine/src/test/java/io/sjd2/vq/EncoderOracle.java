@@ -14,10 +14,8 @@ import java.util.Map;
 import java.util.SplittableRandom;
 
 /// The published encoders once more, as plain loops over f64 in the layout and the order of the PyTorch modules,
-/// sharing
-/// nothing with the engine: it makes its own weights as it first meets them, under the published names, and adds them
-/// to a
-/// fixture's decoder.
+/// sharing nothing with the engine: it makes its own weights as it first meets them, under the published names, and
+/// adds them to a fixture's decoder.
 ///
 /// Sources: the modules `Encoder` of taming-transformers and LlamaGen, `JanusVQVAEEncoder` and `Emu3VQVAEEncoder` of
 /// transformers, by the formulas of the fixtures' README.

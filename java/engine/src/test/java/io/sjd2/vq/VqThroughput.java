@@ -9,13 +9,11 @@ import java.util.Locale;
 import java.util.Random;
 
 /// What share of the measured roof whole pictures reach, the first of a process apart from later ones: `generate`
-/// decodes
-/// one picture in a process. Not a test; run `main` with `decode` or `encode`, dtype, pictures, codes a side and
-/// threads.
+/// decodes one picture in a process. Not a test; run `main` with `decode` or `encode`, dtype, pictures, codes a side
+/// and threads.
 ///
 /// A picture of Lumina-mGPT's shape, 48 x 48 codes, by default. Time is that of the call, with all memory and copies;
-/// what
-/// passes up to the end of the first layer and behind the last is told apart. The roof is measured behind the
+/// what passes up to the end of the first layer and behind the last is told apart. The roof is measured behind the
 /// pictures, so that nothing is warm before the first.
 final class VqThroughput {
     private VqThroughput() {}

@@ -25,10 +25,9 @@ import org.bytedeco.pytorch.global.torch.ScalarType;
 /// Writes the goldens of the image tokenisers' encoders: what PyTorch's own layers make of a picture, in f64.
 ///
 /// `benchmarks/peers/encoder-goldens.sh` runs it. The modules are written after the published ones (`Encoder` of
-/// taming-transformers for Chameleon, `Encoder` of LlamaGen's `vq_model.py`, `JanusVQVAEEncoder` and `Emu3VQVAEEncoder`
-/// of transformers, Emu3's frames one after the other) and at the sizes of the fixtures, whose tables of codes they
-/// use.
-/// They share no line with the engine but its reader and writer of safetensors.
+/// taming-transformers for Chameleon, `Encoder` of LlamaGen's `vq_model.py`, `JanusVQVAEEncoder` and
+/// `Emu3VQVAEEncoder` of transformers, Emu3's frames one after the other) and at the sizes of the fixtures, whose
+/// tables of codes they use. They share no line with the engine but its reader and writer of safetensors.
 ///
 /// Weights are no file: element i of a tensor is `(float) (mean + spread * (2 * u - 1))`, u the i-th double of
 /// `SplittableRandom(seed + CRC-32 of the tensor's name)`. Name, shape, mean and spread of each are in the metadata.

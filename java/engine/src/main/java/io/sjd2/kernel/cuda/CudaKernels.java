@@ -13,9 +13,8 @@ import org.jspecify.annotations.Nullable;
 /// The library's operations, with some products of many rows left to cuBLAS: those of long prompts, or all of them.
 ///
 /// cuBLAS picks its algorithm by the row count, so a row's result depends on what is computed beside it. A prompt's
-/// rows
-/// are handed over sequence by sequence, so that nothing but the sequence's own prompt decides; where all products go
-/// there, neighbours and dead rows show. `docs/adr/0010`.
+/// rows are handed over sequence by sequence, so that nothing but the sequence's own prompt decides; where all
+/// products go there, neighbours and dead rows show. `docs/adr/0010`.
 final class CudaKernels extends NativeKernels {
     /// Up to so many rows the engine's own product streams the weights as fast as memory gives them.
     private static final long OWN_ROWS = 128;

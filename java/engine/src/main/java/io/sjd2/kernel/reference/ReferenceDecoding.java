@@ -18,8 +18,7 @@ import org.jspecify.annotations.Nullable;
 /// to.
 ///
 /// Signatures are those of the interface. Everything lives in host memory, so a {@link StateBlock}'s mirror is its
-/// memory.
-/// Source of every rule: `docs/decoding.md`, section by section as named at the methods.
+/// memory. Source of every rule: `docs/decoding.md`, section by section as named at the methods.
 public final class ReferenceDecoding {
     /// `status` of an image whose logits were NaN, +infinity or all -infinity (`SJD2_IMAGE_NAN_LOGITS`).
     public static final int NAN_LOGITS = 1;
