@@ -305,7 +305,8 @@ struct GroupWalk {
     const bool once = blocks.count == 1;
     // One pass: weights stream through, a little ahead of their use, and towards the end the next group's.
     const int64_t ahead = kPrefetchBytes / 64;
-    const int64_t step = once ? max64(lines - ahead, min64(lines, ahead)) : kChunkLines;
+    const int64_t shared = lines <= 2 * kChunkLines ? lines : kChunkLines;  // no cut for little
+    const int64_t step = once ? max64(lines - ahead, min64(lines, ahead)) : shared;
     Chunk<T> chunk = {};
     chunk.product = &product;
     chunk.panel_stride = panel_stride;
