@@ -254,9 +254,9 @@ SJD2_INLINE vf add_product(vf sum, vf value, vf column) {
 struct Ahead {
   int64_t left = 0;  // lines, of keys and of values each
   int64_t per_step = 0;
-  uintptr_t key = 0, value = 0;    // of the next lines
-  int64_t line = 0, lines = 0;     // of an entry
-  uintptr_t jump = 0;              // from the end of an entry's last line to the next one's first
+  uintptr_t key = 0, value = 0;  // of the next lines
+  int64_t line = 0, lines = 0;   // of an entry
+  uintptr_t jump = 0;            // from the end of an entry's last line to the next one's first
 
   // For entries [first, first + n) and so many steps of products.
   template <typename T>

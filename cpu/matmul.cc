@@ -110,8 +110,8 @@ struct Product {
 
 SJD2_INLINE void prefetch_line(const void* p) { __builtin_prefetch(p, 0, 3); }
 
-// One chunk of a group of panels for one block of rows, and what to fetch meanwhile: lines [begin, end) of
-// each panel from `next` on.
+// One chunk of a group of panels for one block of rows, and what to fetch meanwhile, a line at every step in
+// each of some panels. Fetched without a lambda around it: GCC takes one that only prefetches for a no-op.
 template <typename T>
 struct Chunk {
   const Product* product;
@@ -121,8 +121,8 @@ struct Chunk {
   int64_t panel_stride, lines;  // elements between panels; lines of each panel
   int64_t row, column;          // of the first output
   bool first, last;             // of its chains
-  const T* next;                // first of the lines to fetch, one per step in each of
-  int64_t next_panels, next_stride;  // so many panels, so many elements apart
+  const T* next;                     // the first panel's first line to fetch
+  int64_t next_panels, next_stride;  // panels to fetch; elements between them
 };
 
 template <typename T, int R, int P>

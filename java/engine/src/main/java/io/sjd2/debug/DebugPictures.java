@@ -59,12 +59,7 @@ public final class DebugPictures {
             Path folder, int[] codes, int[] shape, Path out, @Nullable Path png, Settings settings, VqListener listener)
             throws IOException {
         try (Backend backend = Backends.open(settings.backend(), settings.threads());
-                ImageCodec codec = ImageTokenizers.openCodec(
-                        folder,
-                        backend,
-                        settings.dtype(),
-                        settings.map(),
-                        VqTokenizer.Expected.decoding(shape[1], shape[2]))) {
+                ImageCodec codec = open(folder, backend, settings, VqTokenizer.Expected.decoding(shape[1], shape[2]))) {
             int batch = shape[0];
             int height = Math.multiplyExact(shape[1], codec.factor());
             int width = Math.multiplyExact(shape[2], codec.factor());
@@ -94,6 +89,11 @@ public final class DebugPictures {
         }
     }
 
+    private static ImageCodec open(Path folder, Backend backend, Settings settings, VqTokenizer.Expected expected)
+            throws IOException {
+        return ImageTokenizers.openCodec(folder, backend, settings.dtype(), settings.map(), expected);
+    }
+
     /// Reads `image`, or a picture file, writes `codes`.
     ///
     /// @param folder   a model's, or an image tokeniser's own
@@ -109,12 +109,8 @@ public final class DebugPictures {
         int factor;
         int[] all;
         try (Backend backend = Backends.open(settings.backend(), settings.threads());
-                ImageCodec codec = ImageTokenizers.openCodec(
-                        folder,
-                        backend,
-                        settings.dtype(),
-                        settings.map(),
-                        VqTokenizer.Expected.encoding(pictures.height, pictures.width))) {
+                ImageCodec codec = open(
+                        folder, backend, settings, VqTokenizer.Expected.encoding(pictures.height, pictures.width))) {
             factor = codec.factor();
             if (pictures.height % factor != 0 || pictures.width % factor != 0) {
                 throw new IllegalArgumentException(in + ": holds pictures of " + pictures.width + " x "
