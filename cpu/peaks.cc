@@ -26,7 +26,7 @@ volatile float sink;
 // samples lies between two ticks of the system and before the clock comes down, a peak that no operation of
 // several milliseconds can hold (a tenth more, on a virtual machine with two cores).
 constexpr double kSampleSeconds = 0.01;
-constexpr int kSamples = 40;
+constexpr int kSamples = 16;
 
 template <typename F>
 double best_seconds(F&& body) {

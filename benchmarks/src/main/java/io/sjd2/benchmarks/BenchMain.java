@@ -104,8 +104,6 @@ public final class BenchMain {
         return arguments.remove(at);
     }
 
-    private static final double PEAK_TOLERANCE = 0.05;
-
     private static Report run(List<Suite.Selection> selections, List<Peer> peers, int threads, Path home, boolean quick)
             throws IOException {
         System.err.println("measuring the machine ...");
@@ -118,14 +116,6 @@ public final class BenchMain {
             System.err.printf(Locale.ROOT, "%3d of %d  %s %s%n", done, total, selection.name(), selection.parameters());
             results.addAll(peers.isEmpty() ? suite.run(selection, machine) : suite.compare(selection, machine, peers));
             done += selection.size();
-        }
-        double understated = machine.understatedAgainst(Machine.measure(threads, home));
-        if (understated > PEAK_TOLERANCE) {
-            System.err.printf(
-                    Locale.ROOT,
-                    "the machine is %.0f %% faster now than when its peaks were measured: something else ran then, and"
-                            + " shares of the roof are too high by as much; run again when it is idle%n",
-                    100 * understated);
         }
         List<Projection> projections = List.of();
         try {

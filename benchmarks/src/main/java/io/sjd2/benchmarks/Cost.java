@@ -1,5 +1,6 @@
 package io.sjd2.benchmarks;
 
+import io.sjd2.kernel.cpu.CpuPeak;
 import io.sjd2.tensor.DType;
 
 /// What one call of a benchmark must move and compute, however it is done.
@@ -26,5 +27,12 @@ record Cost(double bytes, double flop, DType dtype, boolean cached, int rows) {
     /// Of a call that finds its weights in memory, not in a cache.
     static Cost streaming(double bytes, double flop, DType dtype, int rows) {
         return new Cost(bytes, flop, dtype, false, rows);
+    }
+
+    /// The least time that it can take where a peak is all that bounds it.
+    ///
+    /// @param peak  bytes, or operations, per second
+    double seconds(CpuPeak kind, double peak) {
+        return (kind == CpuPeak.READ || kind == CpuPeak.COPY ? bytes : flop) / peak;
     }
 }

@@ -6,8 +6,11 @@ import io.sjd2.GeneratedImage;
 import io.sjd2.GenerationListener;
 import io.sjd2.GenerationRequest;
 import io.sjd2.ScenePrompts;
+import io.sjd2.WindowPlan;
 import io.sjd2.tensor.DType;
 import java.io.IOException;
+import java.nio.file.DirectoryStream;
+import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.Arrays;
 import java.util.List;
@@ -27,6 +30,8 @@ import org.openjdk.jmh.annotations.Setup;
 import org.openjdk.jmh.annotations.State;
 import org.openjdk.jmh.annotations.TearDown;
 import org.openjdk.jmh.annotations.Warmup;
+import org.openjdk.jmh.infra.IterationParams;
+import org.openjdk.jmh.runner.IterationType;
 
 /// One picture of the bundled model, from prompt to pixels.
 @State(Scope.Thread)
@@ -70,10 +75,17 @@ public class GenerateBenchmark implements Costed {
     private int samples;
 
     private @Nullable Engine engine;
+    private @Nullable WindowPlan plan;
+    private @Nullable Path cache;
+    private boolean counting;
     private long seed;
 
     @Setup(Level.Trial)
     public void openAndCheck() throws IOException {
+        // A user's windows, and so the pictures of a seed, stay as they are.
+        Path folderOfCurves = Files.createTempDirectory("sjd2-bench");
+        cache = folderOfCurves;
+        System.setProperty("sjd2.cache", folderOfCurves.toString());
         Engine opened = Engine.open(
                 Path.of(System.getProperty("sjd2.home", "."), folder),
                 EngineOptions.defaults()
@@ -88,6 +100,9 @@ public class GenerateBenchmark implements Costed {
         if (decoder.endsWith("exact")
                 && !Arrays.equals(image.tokens(), generate(opened, "ar", 7).tokens())) {
             throw new IllegalStateException(decoder + ": tokens differ from those of ar for the same seed");
+        }
+        if (rows == GenerationRequest.AUTO_WINDOW) {
+            plan = opened.planWindow(decoder, opened.info().defaults().guidance(), 1);
         }
     }
 
@@ -108,7 +123,7 @@ public class GenerateBenchmark implements Costed {
             throw new IllegalStateException("the benchmark has not been set up");
         }
         GeneratedImage image = generate(opened, decoder, seed++);
-        if (samples < MOST_SAMPLES) {
+        if (counting && samples < MOST_SAMPLES) {
             decodeSeconds[samples++] = image.statistics().seconds();
         }
         return image;
@@ -119,25 +134,32 @@ public class GenerateBenchmark implements Costed {
         return null;
     }
 
-    /// Forgets what ran before Java had compiled it.
+    /// Leaves out what runs before Java has compiled it.
     @Setup(Level.Iteration)
-    public void forget() {
-        samples = 0;
+    public void begin(IterationParams iteration) {
+        counting = iteration.getType() == IterationType.MEASUREMENT;
     }
 
-    /// What the plan of the window predicts for the decode loop, against what it took in the last iteration.
+    /// What plans of the window predict for the decode loop, against what it took.
     ///
-    /// @param predicted  seconds
-    /// @param measured   seconds, of one picture each
-    static String agreement(double predicted, double[] measured) {
+    /// A shared machine may be a tenth faster or slower some seconds later. The passes are measured on both sides of
+    /// the pictures, and the mean of what both predict is what the pictures should take.
+    ///
+    /// @param before    predicted seconds from passes measured before the pictures
+    /// @param after     and from passes measured behind them
+    /// @param measured  seconds, of one picture each
+    static String agreement(double before, double after, double[] measured) {
+        double predicted = (before + after) / 2;
         double[] sorted = measured.clone();
         Arrays.sort(sorted);
         double median = sorted[sorted.length / 2];
         double apart = median / predicted - 1;
         return String.format(
                 Locale.ROOT,
-                "predicted %.4f s a picture, measured %.4f s (median of %d): %+.1f %%, %s %.0f %%",
+                "predicted %.4f s a picture (%.4f before, %.4f after), measured %.4f s (median of %d): %+.1f %%, %s %.0f %%",
                 predicted,
+                before,
+                after,
                 median,
                 sorted.length,
                 100 * apart,
@@ -145,17 +167,41 @@ public class GenerateBenchmark implements Costed {
                 100 * AGREEMENT);
     }
 
+    private static double predictedSeconds(WindowPlan curve, int window) {
+        return curve.points().stream()
+                .filter(point -> point.window() == window)
+                .mapToDouble(curve::predictedSeconds)
+                .findFirst()
+                .orElseThrow();
+    }
+
     @TearDown(Level.Trial)
-    public void close() {
-        if (engine != null) {
-            if (samples > 0 && rows == GenerationRequest.AUTO_WINDOW) {
-                double predicted = engine.planWindow(
-                                decoder, engine.info().defaults().guidance(), 1)
-                        .predictedSeconds();
-                System.out.println(decoder + ": " + agreement(predicted, Arrays.copyOf(decodeSeconds, samples)));
+    public void close() throws IOException {
+        Engine opened = engine;
+        engine = null;
+        if (opened != null) {
+            try (opened) {
+                WindowPlan taken = plan;
+                if (samples > 0 && taken != null) {
+                    WindowPlan again =
+                            opened.tuneWindow(decoder, opened.info().defaults().guidance(), 1);
+                    System.out.println(decoder + ": window " + taken.window() + ", "
+                            + agreement(
+                                    taken.predictedSeconds(),
+                                    predictedSeconds(again, taken.window()),
+                                    Arrays.copyOf(decodeSeconds, samples)));
+                }
             }
-            engine.close();
-            engine = null;
+        }
+        Path curves = cache;
+        cache = null;
+        if (curves != null) {
+            try (DirectoryStream<Path> files = Files.newDirectoryStream(curves)) {
+                for (Path file : files) {
+                    Files.delete(file);
+                }
+            }
+            Files.delete(curves);
         }
     }
 }

@@ -45,7 +45,7 @@ record Machine(
         double f32Rate,
         double bf16Rate) {
 
-    private static final int PEAK_ROUNDS = 3;
+    private static final int PEAK_ROUNDS = 8;
 
     /// Looks at the machine and measures its limits; takes some seconds.
     static Machine measure(int threads, Path home) {
@@ -79,13 +79,11 @@ record Machine(
         return highest;
     }
 
-    /// By how much the highest peak of `later` is above this one's: 0.2 when something took a sixth of the machine
-    /// while this one was measured, and shares of the roof are too high by that much.
-    double understatedAgainst(Machine later) {
-        return Math.max(
-                        Math.max(later.readRate / readRate, later.copyRate / copyRate),
-                        Math.max(later.f32Rate / f32Rate, later.bf16Rate / bf16Rate))
-                - 1;
+    /// One peak as it is at this moment, in the unit of its kind; takes some tenths of a second.
+    static double peakNow(int threads, CpuPeak kind) {
+        try (CpuBackend backend = new CpuBackend(threads)) {
+            return backend.measurePeak(kind);
+        }
     }
 
     private static String cpuName() {
@@ -130,22 +128,22 @@ record Machine(
         return name.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]+", "-").replaceAll("^-|-$", "");
     }
 
-    /// The least time that a cost can take here, in seconds.
-    double floor(Cost cost) {
-        return Math.max(memorySeconds(cost), arithmeticSeconds(cost));
+    /// The peak that bounds a cost here.
+    CpuPeak roof(Cost cost) {
+        CpuPeak arithmetic = cost.dtype() == DType.BF16 ? CpuPeak.BF16 : CpuPeak.F32;
+        boolean memory =
+                !cost.cached() && cost.seconds(CpuPeak.READ, readRate) > cost.seconds(arithmetic, peak(arithmetic));
+        return memory ? CpuPeak.READ : arithmetic;
     }
 
-    /// `memory` or `arithmetic`: what a cost is bound by here.
-    String roof(Cost cost) {
-        return memorySeconds(cost) > arithmeticSeconds(cost) ? "memory" : "arithmetic";
-    }
-
-    private double memorySeconds(Cost cost) {
-        return cost.cached() ? 0 : cost.bytes() / readRate;
-    }
-
-    private double arithmeticSeconds(Cost cost) {
-        return cost.flop() / (cost.dtype() == DType.BF16 ? bf16Rate : f32Rate);
+    /// What was measured of a kind, per second.
+    double peak(CpuPeak kind) {
+        return switch (kind) {
+            case READ -> readRate;
+            case COPY -> copyRate;
+            case F32 -> f32Rate;
+            case BF16 -> bf16Rate;
+        };
     }
 
     Map<String, Object> toJson() {

@@ -2,6 +2,7 @@ package io.sjd2.benchmarks;
 
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
+import io.sjd2.kernel.cpu.CpuPeak;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.TreeMap;
@@ -21,6 +22,7 @@ import org.jspecify.annotations.Nullable;
 /// @param gflopPerSecond operations over the median, in 10^9
 /// @param rooflineShare  least possible time on this machine over the median
 /// @param roof           `memory` or `arithmetic`: what bounds the least possible time
+/// @param peakPerSecond  that bound, in bytes or operations, as it was measured right before and after
 /// @param peer           whom it is compared with, or null
 /// @param peerMicros     the peer's median time, or null
 record Measured(
@@ -35,9 +37,16 @@ record Measured(
         @Nullable Double gflopPerSecond,
         @Nullable Double rooflineShare,
         @Nullable String roof,
+        @Nullable Double peakPerSecond,
         @Nullable String peer,
         @Nullable Double peerMicros) {
 
+    /// A peak, and what it was beside the benchmark.
+    ///
+    /// @param perSecond  bytes or operations
+    record Bound(CpuPeak kind, double perSecond) {}
+
+    /// @param bound  what bounds the cost, null where that says nothing
     static Measured of(
             String benchmark,
             Map<String, String> parameters,
@@ -45,7 +54,7 @@ record Measured(
             long samples,
             double allocated,
             @Nullable Cost cost,
-            Machine machine) {
+            @Nullable Bound bound) {
         Map<String, String> others = new TreeMap<>(parameters);
         String dtype = others.remove("dtype");
         String rows = others.remove("rows");
@@ -60,8 +69,9 @@ record Measured(
                 allocated,
                 cost == null ? null : cost.bytes() / seconds * 1e-9,
                 cost == null ? null : cost.flop() / seconds * 1e-9,
-                cost == null ? null : machine.floor(cost) / seconds,
-                cost == null ? null : machine.roof(cost),
+                cost == null || bound == null ? null : cost.seconds(bound.kind(), bound.perSecond()) / seconds,
+                bound == null ? null : bound.kind() == CpuPeak.READ ? "memory" : "arithmetic",
+                bound == null ? null : bound.perSecond(),
                 null,
                 null);
     }
@@ -79,6 +89,7 @@ record Measured(
                 gflopPerSecond,
                 rooflineShare,
                 roof,
+                peakPerSecond,
                 name,
                 micros);
     }
@@ -102,6 +113,7 @@ record Measured(
         json.put("gflop_per_s", gflopPerSecond);
         json.put("roofline_share", rooflineShare);
         json.put("roof", roof);
+        json.put("peak_per_s", peakPerSecond);
         json.put("peer", peer);
         json.put("peer_median_us", peerMicros);
         json.put("ratio", ratio());
@@ -125,6 +137,7 @@ record Measured(
                 number(json, "gflop_per_s"),
                 number(json, "roofline_share"),
                 json.has("roof") ? json.get("roof").string() : null,
+                number(json, "peak_per_s"),
                 json.has("peer") ? json.get("peer").string() : null,
                 number(json, "peer_median_us"));
     }

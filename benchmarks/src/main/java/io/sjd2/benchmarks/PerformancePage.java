@@ -20,7 +20,8 @@ final class PerformancePage {
         Times are medians of calls, each set of parameters in a process of its own, after a check of the answer.
         *of roof* is the least time that this machine could take over the time that was taken: bytes that must be
         moved over the measured read bandwidth, or operations over the measured multiply-add rate, whichever is
-        more. Where a cache holds the data from call to call, only the arithmetic roof is counted.
+        more, as measured right before and after each benchmark: the better of both. Where a cache holds the data from
+        call to call, only the arithmetic roof is counted.
         *ratio* is the peer's time over ours.
 
         Run it yourself: `./sjd2 bench`, `./sjd2 bench --quick`, `./sjd2 bench --peers`, `./sjd2 bench --help`.

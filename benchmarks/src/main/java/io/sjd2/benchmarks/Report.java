@@ -5,12 +5,14 @@ import io.sjd2.io.ModelFormatException;
 import java.io.IOException;
 import java.nio.file.Path;
 import java.util.ArrayList;
+import java.util.DoubleSummaryStatistics;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 import java.util.Optional;
 import java.util.stream.Collectors;
+import java.util.stream.Stream;
 import org.jspecify.annotations.Nullable;
 
 /// Results of one run on one machine, as JSON and as a table.
@@ -128,6 +130,9 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
                                 + " Java heap, by JMH's allocation profiler; DecodeAllocationTest holds the loop to none",
                         least)));
         hostShare().ifPresent(sentences::add);
+        peaks("memory", "", "reading", "GB/s").ifPresent(sentences::add);
+        peaks("arithmetic", "f32", "f32", "GFLOP/s").ifPresent(sentences::add);
+        peaks("arithmetic", "bf16", "bf16", "GFLOP/s").ifPresent(sentences::add);
         projections.stream()
                 .map(p -> String.format(
                         Locale.ROOT,
@@ -162,6 +167,23 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
                                 100 * hollow.medianMicros() / whole.medianMicros(),
                                 whole.medianMicros() * 1e-3,
                                 Shape.JANUS_PRO_1B)));
+    }
+
+    /// How much a roof moved from benchmark to benchmark, which is how far two times of one report can be compared.
+    private Optional<String> peaks(String roof, String dtype, String name, String unit) {
+        DoubleSummaryStatistics peaks = results.stream()
+                .filter(m -> roof.equals(m.roof()) && (dtype.isEmpty() || dtype.equals(m.dtype())))
+                .flatMap(m -> Stream.ofNullable(m.peakPerSecond()))
+                .collect(Collectors.summarizingDouble(Double::doubleValue));
+        return peaks.getCount() == 0
+                ? Optional.empty()
+                : Optional.of(String.format(
+                        Locale.ROOT,
+                        "The peak of %s, taken beside every benchmark that it bounds, was %.0f to %.0f %s",
+                        name,
+                        peaks.getMin() * 1e-9,
+                        peaks.getMax() * 1e-9,
+                        unit));
     }
 
     private Optional<Measured> wholeStep(Shape shape) {

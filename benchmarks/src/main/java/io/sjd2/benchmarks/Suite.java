@@ -1,5 +1,6 @@
 package io.sjd2.benchmarks;
 
+import io.sjd2.kernel.cpu.CpuPeak;
 import java.lang.reflect.Field;
 import java.nio.file.Path;
 import java.util.ArrayList;
@@ -24,17 +25,19 @@ import org.openjdk.jmh.runner.options.VerboseMode;
 final class Suite {
     private final int threads;
     private final Path home;
-    private static final TimeValue PICTURES_ITERATION = TimeValue.milliseconds(1500);
+    /// Pictures run through all of the engine: Java takes seconds to compile what they meet.
+    private static final long PICTURES_TIMES = 3;
 
-    private final TimeValue iteration;
-    private final int iterations;
+    private static final long LENGTH_MILLIS = 1500;
+    private static final long QUICK_MILLIS = 450;
 
-    /// @param quick  shorter and fewer iterations, for a first look
+    private final long millis;
+
+    /// @param quick  shorter iterations, for a first look
     Suite(int threads, Path home, boolean quick) {
         this.threads = threads;
         this.home = home;
-        this.iteration = TimeValue.milliseconds(quick ? 150 : 300);
-        this.iterations = quick ? 3 : 5;
+        this.millis = quick ? QUICK_MILLIS : LENGTH_MILLIS;
     }
 
     /// A benchmark with the parameters that it is run at; every combination.
@@ -228,7 +231,7 @@ final class Suite {
         List<Measured> all = new ArrayList<>();
         Set<String> failed = new HashSet<>();
         for (Selection point : selection.points()) {
-            Measured own = run(point, machine).getFirst();
+            Measured own = runPoint(point, machine);
             boolean alone = true;
             for (Peer peer : peers) {
                 for (Peer.Pair pair : peer.benchmarks()) {
@@ -263,46 +266,55 @@ final class Suite {
         return all;
     }
 
-    /// Runs one selection.
+    /// Runs one selection, point by point.
     ///
     /// @throws IllegalStateException if a benchmark fails, as one whose answer is wrong does
     List<Measured> run(Selection selection, Machine machine) {
-        List<Measured> measured = new ArrayList<>();
-        for (RunResult result : results(selection)) {
-            BenchmarkParams params = result.getParams();
-            Map<String, String> values = new LinkedHashMap<>();
-            for (String key : params.getParamsKeys()) {
-                values.put(key, params.getParam(key));
-            }
-            Cost cost = cost(selection.type(), values);
-            values.remove("backend");
-            values.remove("threads");
-            values.remove("folder");
-            double allocated =
-                    result.getSecondaryResults().get("gc.alloc.rate.norm").getScore();
-            var statistics = result.getPrimaryResult().getStatistics();
-            measured.add(Measured.of(
-                    selection.name(),
-                    values,
-                    statistics.getPercentile(50),
-                    statistics.getN(),
-                    allocated,
-                    cost,
-                    machine));
+        return selection.points().stream()
+                .map(point -> runPoint(point, machine))
+                .toList();
+    }
+
+    private Measured runPoint(Selection point, Machine machine) {
+        Cost cost = cost(point.type(), point.parameters());
+        CpuPeak roof = cost == null ? null : machine.roof(cost);
+        // A shared machine is a tenth faster or slower some minutes later: the roof is taken on both sides. What else
+        // runs can only lower it.
+        double before = roof == null ? 0 : Machine.peakNow(threads, roof);
+        RunResult result = results(point).iterator().next();
+        double after = roof == null ? 0 : Machine.peakNow(threads, roof);
+        BenchmarkParams params = result.getParams();
+        Map<String, String> values = new LinkedHashMap<>();
+        for (String key : params.getParamsKeys()) {
+            values.put(key, params.getParam(key));
         }
-        return measured;
+        values.remove("backend");
+        values.remove("threads");
+        values.remove("folder");
+        double allocated =
+                result.getSecondaryResults().get("gc.alloc.rate.norm").getScore();
+        var statistics = result.getPrimaryResult().getStatistics();
+        return Measured.of(
+                point.name(),
+                values,
+                statistics.getPercentile(50),
+                statistics.getN(),
+                allocated,
+                cost,
+                roof == null ? null : new Measured.Bound(roof, Math.max(before, after)));
     }
 
     private Collection<RunResult> results(Selection selection) {
-        // Pictures run through all of the engine: Java takes seconds to compile what they meet.
-        TimeValue length = selection.type() == GenerateBenchmark.class ? PICTURES_ITERATION : iteration;
+        long length = selection.type() == GenerateBenchmark.class ? PICTURES_TIMES * millis : millis;
         ChainedOptionsBuilder options = new OptionsBuilder()
                 .include("^" + selection.type().getName().replace(".", "\\.") + "\\.latency$")
                 .forks(1)
-                .warmupIterations(2)
-                .warmupTime(length)
-                .measurementIterations(iterations)
-                .measurementTime(length)
+                // One iteration: behind each, this process reads and sums up what the other sends, with code that
+                // nothing has compiled yet, on cores that the next iteration needs.
+                .warmupIterations(1)
+                .warmupTime(TimeValue.milliseconds(length / 2))
+                .measurementIterations(1)
+                .measurementTime(TimeValue.milliseconds(length))
                 .shouldFailOnError(true)
                 .verbosity(VerboseMode.SILENT)
                 .addProfiler(GCProfiler.class)

@@ -3,6 +3,7 @@ package io.sjd2.benchmarks;
 import static org.assertj.core.api.Assertions.assertThat;
 
 import io.sjd2.io.Json;
+import io.sjd2.kernel.cpu.CpuPeak;
 import io.sjd2.tensor.DType;
 import java.io.IOException;
 import java.nio.file.Files;
@@ -23,15 +24,19 @@ class ReportTest {
 
     private static Report report() {
         Map<String, String> parameters = Map.of("model", "janus-pro-1b", "dtype", "bf16", "rows", "16");
-        Measured memory =
-                Measured.of("Matmul", parameters, 200, 9, 0, Cost.streaming(2e6, 4e6, DType.BF16, 16), MACHINE);
-        Measured arithmetic = Measured.of("Conv", parameters, 200, 9, 0, Cost.of(1e3, 20e6, DType.BF16, 16), MACHINE);
-        Measured picture = Measured.of("Generate", Map.of("decoder", "ar"), 5e5, 3, 1e6, null, MACHINE);
+        Measured memory = measured("Matmul", parameters, Cost.streaming(2e6, 4e6, DType.BF16, 16));
+        Measured arithmetic = measured("Conv", parameters, Cost.of(1e3, 20e6, DType.BF16, 16));
+        Measured picture = Measured.of("Generate", Map.of("decoder", "ar"), 5e5, 3, 1e6, null, null);
         return new Report(
                 "2026-11-24",
                 MACHINE,
                 List.of(memory.against("pytorch", 300), arithmetic, picture),
                 List.of(new Projection("janus-pro-1b", "sjd2-mc", 16, 5, 12, 100_000, 125_000)));
+    }
+
+    private static Measured measured(String name, Map<String, String> parameters, Cost cost) {
+        CpuPeak roof = MACHINE.roof(cost);
+        return Measured.of(name, parameters, 200, 9, 0, cost, new Measured.Bound(roof, MACHINE.peak(roof)));
     }
 
     @Test
@@ -49,6 +54,18 @@ class ReportTest {
     }
 
     @Test
+    void aShareIsOfThePeakThatWasTakenBesideTheBenchmark() {
+        Cost cost = Cost.of(1e3, 20e6, DType.BF16, 16);
+        Measured slower =
+                Measured.of("Conv", Map.of("rows", "16"), 200, 9, 0, cost, new Measured.Bound(CpuPeak.BF16, 160e9));
+        // 20 Mflop at 160 Gflop/s take 125 us; it took 200 us.
+        assertThat(slower.rooflineShare()).isCloseTo(0.625, Offset.offset(1e-9));
+        assertThat(slower.peakPerSecond()).isEqualTo(160e9);
+        assertThat(report().text())
+                .contains("The peak of bf16, taken beside every benchmark that it bounds, was 200 to 200 GFLOP/s");
+    }
+
+    @Test
     void jsonHoldsWhatWasMeasuredAndIsReadBack() throws IOException {
         Path file = Files.writeString(folder.resolve("report.json"), report().json());
         assertThat(Report.read(file)).isEqualTo(report());
@@ -63,6 +80,7 @@ class ReportTest {
                         "gflop_per_s",
                         "roofline_share",
                         "roof",
+                        "peak_per_s",
                         "peer",
                         "peer_median_us",
                         "ratio");

@@ -106,7 +106,7 @@ public final class Training {
     /// @param codes              file of image codes to fine-tune a published model on, or null; see docs/training.md
     /// @param data               folder of pictures with captions to train on, or null for the built-in scenes
     /// @param scenes             how many scenes to train on
-    /// @param passOver           share of the built-in scenes with fewer than three objects that another one takes the
+    /// @param passOver           share of the built-in scenes with fewer than two relations that another one takes the
     ///                           place of; null: none
     /// @param backend            as in {@link EngineOptions}
     /// @param threads            as in {@link EngineOptions}

@@ -114,12 +114,6 @@ final class WindowPlans {
         return found;
     }
 
-    private static final int FEWEST_SWEEPS = 2;
-    /// No window was measured shorter than this share of its shortest time so far.
-    private static final double SETTLED = 0.97;
-    /// For further sweeps over a small model; a large one takes longer for its first two.
-    private static final long SETTLE_NANOS = 3_000_000_000L;
-
     private PassCurve measure(DecoderSpec decoder, boolean guided, int images, WindowCache cache) {
         int length = model.description().imageLength();
         int[] windows = WindowPlanner.windowsToMeasure(length);
@@ -142,33 +136,32 @@ final class WindowPlans {
                 prompts.add(prompt);
             }
         }
-        Map<Integer, Double> points = new TreeMap<>();
         DecodeOptions options = new DecodeOptions(
                 decoder.sequential() ? DecoderSpec.EXACT : decoder,
                 SamplingOptions.PLAIN
                         .withGuidance(guided ? 3 : 1)
                         .withTopK(Math.min(100, model.description().codes())),
                 1);
-        // Up and down again: a machine that was busy for a while was not so at every width both times. A young virtual
-        // machine compiles beside the first passes, so short ones are measured until they no longer become shorter.
-        long end = System.nanoTime() + SETTLE_NANOS;
-        boolean settled = false;
-        for (int sweep = 0; sweep < FEWEST_SWEEPS || (!settled && System.nanoTime() - end < 0); sweep++) {
-            settled = true;
+        PassSweeps sweeps = new PassSweeps();
+        long begin = System.nanoTime();
+        while (sweeps.wantsMore(System.nanoTime() - begin)) {
+            Map<Integer, Double> sweep = new TreeMap<>();
             for (int i = 0; i < windows.length; i++) {
-                int window = windows[sweep % 2 == 0 ? i : windows.length - 1 - i];
+                // Up and down again: a machine that was busy for a while was not so at every width both times.
+                int window = windows[sweeps.count() % 2 == 0 ? i : windows.length - 1 - i];
                 // Each window gets a forward pass of its own: views of a wider one would cost more than a decode does.
                 try (TransformerForward forward = new TransformerForward(
                         model, prompts.size(), window, prompt.length() + length, prompt.length())) {
                     forward.prefill(prompts);
-                    double millis = PassTimer.measure(
-                                    forward, new DecodeRequest(length, forced, sequences), options, window)
-                            .millis(window);
-                    settled &= millis > SETTLED * points.getOrDefault(window, Double.POSITIVE_INFINITY);
-                    points.merge(window, millis, Math::min);
+                    sweep.put(
+                            window,
+                            PassTimer.measure(forward, new DecodeRequest(length, forced, sequences), options, window)
+                                    .millis(window));
                 }
             }
+            sweeps.add(sweep);
         }
+        Map<Integer, Double> points = sweeps.points();
         PassTimer.smooth(points);
         PassCurve curve = PassCurve.of(points);
         LOG.log(Level.DEBUG, "measured {0}", curve);

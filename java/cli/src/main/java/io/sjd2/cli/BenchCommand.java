@@ -24,8 +24,8 @@ import picocli.CommandLine.Option;
         description = {
             "",
             "Measures memory and arithmetic first, then runs benchmarks, each in a process of its own and after a"
-                    + " check of its answer, and prints time, bandwidth, operations, share of the roof and which roof"
-                    + " binds. Takes under ten minutes, with --quick about one. Anything else that runs meanwhile"
+                    + " check of its answer, and prints time, bandwidth, operations, share of the roof as it is at that"
+                    + " minute, and which roof binds. Takes under ten minutes, with --quick about one. Anything else that runs meanwhile"
                     + " spoils the numbers.",
             "",
             "With --peers, PyTorch (f32 with MKL, bf16 with oneDNN) and Jlama run the same shapes with the same weights"
@@ -42,7 +42,8 @@ import picocli.CommandLine.Option;
         footer = {
             "",
             "--json prints an array of objects with benchmark, parameters, dtype, rows, median_us, samples, gb_per_s,"
-                    + " gflop_per_s, roofline_share, roof, peer, peer_median_us and ratio: the peer's time over ours."
+                    + " gflop_per_s, roofline_share, roof, peak_per_s, peer, peer_median_us and ratio: the peer's time"
+                    + " over ours."
                     + " A report of the same together with the machine and its peaks is kept in build/bench, with"
                     + " --publish in benchmarks/results, from which docs/performance.md is then made anew; --out names"
                     + " another file."

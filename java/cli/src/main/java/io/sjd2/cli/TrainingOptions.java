@@ -34,8 +34,8 @@ final class TrainingOptions {
     @Option(
             names = "--pass-over",
             paramLabel = "SHARE",
-            description = "Share of the built-in scenes with fewer than three objects that another one takes the place"
-                    + " of, so that crowded ones, which are harder, come more often. Default: 0.")
+            description = "Share of the built-in scenes with fewer than two relations that another one takes the place"
+                    + " of, so that those of three objects in two relations, the hardest, come more often. Default: 0.")
     private @Nullable Double passOver;
 
     @Option(

@@ -14,11 +14,11 @@ import java.util.TreeMap;
 public final class PassTimer {
     private static final int WARM_UP = 2;
     /// Java compiles what runs often: short passes are repeated until the first ones no longer count.
-    private static final long WARM_UP_NANOS = 20_000_000;
+    private static final long WARM_UP_NANOS = 10_000_000;
     private static final int FEWEST = 2;
     private static final int MOST = 101;
     /// Enough repetitions of a short pass; a long one is not repeated for the sake of it.
-    private static final long ENOUGH_NANOS = 30_000_000;
+    private static final long ENOUGH_NANOS = 20_000_000;
 
     private PassTimer() {}
 

@@ -24,7 +24,8 @@ public final class SceneGenerator {
     /// The least number of background pixels between a bounding box and the border.
     static final int MARGIN = 2;
 
-    private static final int MOST_OBJECTS = 3;
+    /// Two relations are what the demo model gets wrong most, at a seventh of all scenes: they are never passed over.
+    private static final int MOST_RELATIONS = 2;
     /// Added to the seed where it is decided what is passed over.
     private static final long PASSING_OVER = 0x5eed;
 
@@ -66,7 +67,7 @@ public final class SceneGenerator {
 
     /// A generator that makes more of the scenes that are hard to learn.
     ///
-    /// @param passOver share of the scenes with fewer than three objects that another one takes the place of
+    /// @param passOver share of the scenes with fewer than two relations that another one takes the place of
     /// @throws IllegalArgumentException if `passOver` is outside [0, 1)
     public SceneGenerator(long seed, Split split, double passOver) {
         if (!(passOver >= 0 && passOver < 1)) {
@@ -94,19 +95,19 @@ public final class SceneGenerator {
         for (long attempt = 0; ; attempt++) {
             CounterRandom random = new CounterRandom(seed, index, attempt);
             Plan plan = plan(random);
-            if (splitOf(plan.caption()) != split) {
+            if (splitOf(plan.caption()) != split || isPassedOver(plan.caption(), index, attempt)) {
                 continue;
             }
             Optional<List<Scene.Placed>> placed = place(plan.caption(), random);
-            if (placed.isPresent() && !isPassedOver(placed.get(), index, attempt)) {
+            if (placed.isPresent()) {
                 return new Scene(plan.text(), placed.get(), paint(placed.get(), random));
             }
         }
     }
 
-    private boolean isPassedOver(List<Scene.Placed> objects, long index, long attempt) {
+    private boolean isPassedOver(Caption caption, long index, long attempt) {
         return passOver > 0
-                && objects.size() < MOST_OBJECTS
+                && caption.links().size() < MOST_RELATIONS
                 && new CounterRandom(seed + PASSING_OVER, index, attempt).nextInt(PARTS) < passOver * PARTS;
     }
 

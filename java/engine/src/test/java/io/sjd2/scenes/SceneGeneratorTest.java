@@ -137,21 +137,24 @@ class SceneGeneratorTest {
     }
 
     @Test
-    void passesOverScenesWithFewerObjectsAsOftenAsAsked() {
+    void passesOverScenesWithFewerRelationsAsOftenAsAsked() {
         int scenes = 4_000;
-        double[] crowded = new double[2];
+        double[] related = new double[2];
         for (int half = 0; half < 2; half++) {
             SceneGenerator generator = new SceneGenerator(13, Split.TRAIN, 0.5 * half);
-            crowded[half] = LongStream.range(0, scenes)
-                            .filter(i -> generator.scene(i).objects().size() == 3)
+            related[half] = LongStream.range(0, scenes)
+                            .filter(i -> Caption.parse(generator.scene(i).caption())
+                                            .links()
+                                            .size()
+                                    == 2)
                             .count()
                     / (double) scenes;
         }
-        double expected = crowded[0] / (crowded[0] + (1 - crowded[0]) / 2);
+        double expected = related[0] / (related[0] + (1 - related[0]) / 2);
         // Five standard deviations of the difference: one failure in a million seeds.
         double deviation = Math.sqrt(2 * expected * (1 - expected) / scenes);
-        assertThat(crowded[0]).isBetween(0.1, 0.3);
-        assertThat(crowded[1]).isCloseTo(expected, within(5 * deviation));
+        assertThat(related[0]).isBetween(0.05, 0.2);
+        assertThat(related[1]).isCloseTo(expected, within(5 * deviation));
         assertThatIllegalArgumentException().isThrownBy(() -> new SceneGenerator(1, Split.TRAIN, 1));
         assertThatIllegalArgumentException().isThrownBy(() -> new SceneGenerator(1, Split.TRAIN, Double.NaN));
     }
