@@ -12,7 +12,9 @@ import java.lang.management.ManagementFactory;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Locale;
 import java.util.Map;
 
@@ -46,6 +48,8 @@ record Machine(
         double bf16Rate) {
 
     private static final int PEAK_ROUNDS = 8;
+    /// How far a peak may be off for a moment.
+    private static final double NEAR = 2;
 
     /// Looks at the machine and measures its limits; takes some seconds.
     static Machine measure(int threads, Path home) {
@@ -128,12 +132,19 @@ record Machine(
         return name.toLowerCase(Locale.ROOT).replaceAll("[^a-z0-9]+", "-").replaceAll("^-|-$", "");
     }
 
-    /// The peak that bounds a cost here.
-    CpuPeak roof(Cost cost) {
+    /// The peaks that may bound a cost here, even where they are a half off: one, or memory and arithmetic.
+    List<CpuPeak> roofs(Cost cost) {
         CpuPeak arithmetic = cost.dtype() == DType.BF16 ? CpuPeak.BF16 : CpuPeak.F32;
-        boolean memory =
-                !cost.cached() && cost.seconds(CpuPeak.READ, readRate) > cost.seconds(arithmetic, peak(arithmetic));
-        return memory ? CpuPeak.READ : arithmetic;
+        double memory = cost.cached() ? 0 : cost.seconds(CpuPeak.READ, peak(CpuPeak.READ));
+        double compute = cost.seconds(arithmetic, peak(arithmetic));
+        List<CpuPeak> roofs = new ArrayList<>();
+        if (memory > compute / NEAR) {
+            roofs.add(CpuPeak.READ);
+        }
+        if (compute > memory / NEAR) {
+            roofs.add(arithmetic);
+        }
+        return roofs;
     }
 
     /// What was measured of a kind, per second.

@@ -3,6 +3,7 @@ package io.sjd2.benchmarks;
 import io.sjd2.io.Json;
 import io.sjd2.io.ModelFormatException;
 import io.sjd2.kernel.cpu.CpuPeak;
+import java.util.Comparator;
 import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.TreeMap;
@@ -44,7 +45,15 @@ record Measured(
     /// A peak, and what it was beside the benchmark.
     ///
     /// @param perSecond  bytes or operations
-    record Bound(CpuPeak kind, double perSecond) {}
+    record Bound(CpuPeak kind, double perSecond) {
+        /// The one of several under which a cost takes longest.
+        static Bound tightest(Cost cost, Map<CpuPeak, Double> roofs) {
+            return roofs.entrySet().stream()
+                    .max(Comparator.comparingDouble(roof -> cost.seconds(roof.getKey(), roof.getValue())))
+                    .map(roof -> new Bound(roof.getKey(), roof.getValue()))
+                    .orElseThrow();
+        }
+    }
 
     /// @param bound  what bounds the cost, null where that says nothing
     static Measured of(

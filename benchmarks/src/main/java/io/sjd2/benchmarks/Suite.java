@@ -5,6 +5,7 @@ import java.lang.reflect.Field;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.EnumMap;
 import java.util.HashSet;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -277,12 +278,12 @@ final class Suite {
 
     private Measured runPoint(Selection point, Machine machine) {
         Cost cost = cost(point.type(), point.parameters());
-        CpuPeak roof = cost == null ? null : machine.roof(cost);
-        // A shared machine is a tenth faster or slower some minutes later: the roof is taken on both sides. What else
-        // runs can only lower it.
-        double before = roof == null ? 0 : Machine.peakNow(threads, roof);
+        // A shared machine is a tenth faster or slower some minutes later: roofs are taken on both sides. What else
+        // runs can only lower them.
+        Map<CpuPeak, Double> roofs = new EnumMap<>(CpuPeak.class);
+        measure(roofs, cost, machine);
         RunResult result = results(point).iterator().next();
-        double after = roof == null ? 0 : Machine.peakNow(threads, roof);
+        measure(roofs, cost, machine);
         BenchmarkParams params = result.getParams();
         Map<String, String> values = new LinkedHashMap<>();
         for (String key : params.getParamsKeys()) {
@@ -301,7 +302,15 @@ final class Suite {
                 statistics.getN(),
                 allocated,
                 cost,
-                roof == null ? null : new Measured.Bound(roof, Math.max(before, after)));
+                cost == null ? null : Measured.Bound.tightest(cost, roofs));
+    }
+
+    private void measure(Map<CpuPeak, Double> roofs, @Nullable Cost cost, Machine machine) {
+        if (cost != null) {
+            for (CpuPeak roof : machine.roofs(cost)) {
+                roofs.merge(roof, Machine.peakNow(threads, roof), Math::max);
+            }
+        }
     }
 
     private Collection<RunResult> results(Selection selection) {

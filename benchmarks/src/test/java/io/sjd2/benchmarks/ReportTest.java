@@ -11,6 +11,7 @@ import java.nio.file.Path;
 import java.util.HashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.stream.Collectors;
 import org.assertj.core.data.Offset;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -35,8 +36,8 @@ class ReportTest {
     }
 
     private static Measured measured(String name, Map<String, String> parameters, Cost cost) {
-        CpuPeak roof = MACHINE.roof(cost);
-        return Measured.of(name, parameters, 200, 9, 0, cost, new Measured.Bound(roof, MACHINE.peak(roof)));
+        Map<CpuPeak, Double> roofs = MACHINE.roofs(cost).stream().collect(Collectors.toMap(r -> r, MACHINE::peak));
+        return Measured.of(name, parameters, 200, 9, 0, cost, Measured.Bound.tightest(cost, roofs));
     }
 
     @Test
@@ -51,6 +52,17 @@ class ReportTest {
         Measured arithmetic = report().results().get(1);
         assertThat(arithmetic.roof()).isEqualTo("arithmetic");
         assertThat(arithmetic.rooflineShare()).isCloseTo(0.5, Offset.offset(1e-9));
+    }
+
+    @Test
+    void whereTwoRoofsAreNearBothAreTaken() {
+        // 100 us of memory, 80 us of arithmetic.
+        Cost near = Cost.streaming(2e6, 16e6, DType.BF16, 16);
+        assertThat(MACHINE.roofs(near)).containsExactly(CpuPeak.READ, CpuPeak.BF16);
+        Measured.Bound bound = Measured.Bound.tightest(near, Map.of(CpuPeak.READ, 30e9, CpuPeak.BF16, 200e9));
+        assertThat(bound).isEqualTo(new Measured.Bound(CpuPeak.BF16, 200e9));
+        assertThat(MACHINE.roofs(Cost.streaming(2e6, 4e6, DType.BF16, 1))).containsExactly(CpuPeak.READ);
+        assertThat(MACHINE.roofs(Cost.of(1e3, 20e6, DType.F32, 64))).containsExactly(CpuPeak.F32);
     }
 
     @Test

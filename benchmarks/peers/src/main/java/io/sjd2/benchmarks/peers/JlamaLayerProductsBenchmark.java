@@ -18,9 +18,15 @@ import org.jspecify.annotations.Nullable;
 
 /// The four products of a layer as Jlama's own models compute them: chunks of the output over its cores.
 ///
-/// Jlama 0.8.4 cuts an output into 128 chunks and forgets the rest where 128 does not divide its width, which the check
-/// of the answer finds: it is right at the shapes of large models.
+/// The chunks are ours. Jlama 0.8.4 cuts an output into 128 and forgets the rest where 128 does not divide its width; and
+/// its kernel, which works in tiles of at most 5 x 5, leaves the corner out where neither the rows nor the columns of a
+/// chunk are full tiles: of 16 rows and 48 columns the last row's last three. Chunks of whole tiles, and a narrower one
+/// for what is left, have no such corner.
 public class JlamaLayerProductsBenchmark extends PeerBenchmark {
+    private static final int TILE = 5;
+    /// As many as Jlama takes.
+    private static final int CHUNKS = 128;
+
     private @Nullable PeerProducts numbers;
     private final List<AbstractTensor<?, ?>> inputs = new ArrayList<>();
     private final List<AbstractTensor<?, ?>> outputs = new ArrayList<>();
@@ -83,8 +89,19 @@ public class JlamaLayerProductsBenchmark extends PeerBenchmark {
             AbstractTensor<?, ?> in = inputs.get(i);
             AbstractTensor<?, ?> w = weights.get(i);
             int width = in.shape().last();
-            VectorMath.pchunk(
-                    0, w.shape().first(), (start, length) -> ops.dotProductChunk(out, in, w, 0, width, start, length));
+            int all = w.shape().first();
+            int chunk = Math.ceilDiv(all, CHUNKS * TILE) * TILE;
+            VectorMath.pfor(0, Math.ceilDiv(all, chunk), c -> {
+                int start = c * chunk;
+                int length = Math.min(chunk, all - start);
+                int tiled = length / TILE * TILE;
+                if (tiled > 0) {
+                    ops.dotProductChunk(out, in, w, 0, width, start, tiled);
+                }
+                if (tiled < length) {
+                    ops.dotProductChunk(out, in, w, 0, width, start + tiled, length - tiled);
+                }
+            });
         }
         turn = (turn + 1) % layers.size();
     }
