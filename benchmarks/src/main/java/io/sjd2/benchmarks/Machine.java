@@ -47,7 +47,7 @@ record Machine(
         double f32Rate,
         double bf16Rate) {
 
-    private static final int PEAK_ROUNDS = 8;
+    private static final int PEAK_ROUNDS = 4;
     /// How far a peak may be off for a moment.
     private static final double NEAR = 2;
 
