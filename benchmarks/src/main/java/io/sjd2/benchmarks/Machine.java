@@ -141,7 +141,8 @@ record Machine(
         if (memory > compute / NEAR) {
             roofs.add(CpuPeak.READ);
         }
-        if (compute > memory / NEAR) {
+        // Also where a cost is neither, as of a copy within a cache: its share is then 0.
+        if (compute >= memory / NEAR) {
             roofs.add(arithmetic);
         }
         return roofs;

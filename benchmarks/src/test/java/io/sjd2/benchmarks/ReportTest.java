@@ -63,6 +63,10 @@ class ReportTest {
         assertThat(bound).isEqualTo(new Measured.Bound(CpuPeak.BF16, 200e9));
         assertThat(MACHINE.roofs(Cost.streaming(2e6, 4e6, DType.BF16, 1))).containsExactly(CpuPeak.READ);
         assertThat(MACHINE.roofs(Cost.of(1e3, 20e6, DType.F32, 64))).containsExactly(CpuPeak.F32);
+        Cost nothing = Cost.of(1e3, 0, DType.BF16, 64);
+        assertThat(MACHINE.roofs(nothing)).containsExactly(CpuPeak.BF16);
+        assertThat(measured("WindowInput", Map.of("rows", "64"), nothing).rooflineShare())
+                .isZero();
     }
 
     @Test
