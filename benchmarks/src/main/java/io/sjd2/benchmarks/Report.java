@@ -22,6 +22,10 @@ import org.jspecify.annotations.Nullable;
 /// @param results  in the order of the run
 /// @param projections  what they say of a large model
 record Report(String date, Machine machine, List<Measured> results, List<Projection> projections) {
+    /// What computes in the dtype of its weights; other operations compute in f32 whatever the weights are.
+    private static final List<String> PRODUCTS =
+            List.of("Matmul", "LayerProducts", "Layer", "ForwardPass", "DecodeStep");
+
     Report {
         results = List.copyOf(results);
         projections = List.copyOf(projections);
@@ -172,14 +176,15 @@ record Report(String date, Machine machine, List<Measured> results, List<Project
     /// How much a roof moved from benchmark to benchmark, which is how far two times of one report can be compared.
     private Optional<String> peaks(String roof, String dtype, String name, String unit) {
         DoubleSummaryStatistics peaks = results.stream()
-                .filter(m -> roof.equals(m.roof()) && (dtype.isEmpty() || dtype.equals(m.dtype())))
+                .filter(m -> PRODUCTS.contains(m.benchmark()) && roof.equals(m.roof()))
+                .filter(m -> dtype.isEmpty() || dtype.equals(m.dtype()))
                 .flatMap(m -> Stream.ofNullable(m.peakPerSecond()))
                 .collect(Collectors.summarizingDouble(Double::doubleValue));
         return peaks.getCount() == 0
                 ? Optional.empty()
                 : Optional.of(String.format(
                         Locale.ROOT,
-                        "The peak of %s, taken beside every benchmark that it bounds, was %.0f to %.0f %s",
+                        "The peak of %s, taken beside every product and pass that it bounds, was %.0f to %.0f %s",
                         name,
                         peaks.getMin() * 1e-9,
                         peaks.getMax() * 1e-9,

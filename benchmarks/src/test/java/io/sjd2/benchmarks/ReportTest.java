@@ -78,7 +78,7 @@ class ReportTest {
         assertThat(slower.rooflineShare()).isCloseTo(0.625, Offset.offset(1e-9));
         assertThat(slower.peakPerSecond()).isEqualTo(160e9);
         assertThat(report().text())
-                .contains("The peak of bf16, taken beside every benchmark that it bounds, was 200 to 200 GFLOP/s");
+                .contains("The peak of reading, taken beside every product and pass that it bounds, was 20 to 20 GB/s");
     }
 
     @Test
