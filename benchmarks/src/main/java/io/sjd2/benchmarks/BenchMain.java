@@ -104,10 +104,12 @@ public final class BenchMain {
         return arguments.remove(at);
     }
 
+    private static final int PEAK_ROUNDS = 4;
+
     private static Report run(List<Suite.Selection> selections, List<Peer> peers, int threads, Path home, boolean quick)
             throws IOException {
         System.err.println("measuring the machine ...");
-        Machine machine = Machine.measure(threads, home);
+        Machine machine = Machine.measure(threads, home, quick ? 1 : PEAK_ROUNDS);
         Suite suite = new Suite(threads, home, quick);
         int total = selections.stream().mapToInt(Suite.Selection::size).sum();
         int done = 0;

@@ -47,12 +47,13 @@ record Machine(
         double f32Rate,
         double bf16Rate) {
 
-    private static final int PEAK_ROUNDS = 4;
     /// How far a peak may be off for a moment.
     private static final double NEAR = 2;
 
-    /// Looks at the machine and measures its limits; takes some seconds.
-    static Machine measure(int threads, Path home) {
+    /// Looks at the machine and measures its limits; takes two seconds a round.
+    ///
+    /// @param rounds  what else runs can only lower a peak, so the highest of several is nearest to it
+    static Machine measure(int threads, Path home, int rounds) {
         var system = ManagementFactory.getOperatingSystemMXBean();
         // Before the peaks, which are a load themselves.
         double load = system.getSystemLoadAverage();
@@ -67,17 +68,16 @@ record Machine(
                     Runtime.version() + " (" + System.getProperty("java.vendor") + ")",
                     CpuLibrary.get().compiler(),
                     commit(home),
-                    peak(backend, CpuPeak.READ),
-                    peak(backend, CpuPeak.COPY),
-                    peak(backend, CpuPeak.F32),
-                    peak(backend, CpuPeak.BF16));
+                    peak(backend, CpuPeak.READ, rounds),
+                    peak(backend, CpuPeak.COPY, rounds),
+                    peak(backend, CpuPeak.F32, rounds),
+                    peak(backend, CpuPeak.BF16, rounds));
         }
     }
 
-    /// What else runs can only lower a peak, so the highest of several is nearest to it.
-    private static double peak(CpuBackend backend, CpuPeak kind) {
+    private static double peak(CpuBackend backend, CpuPeak kind, int rounds) {
         double highest = 0;
-        for (int i = 0; i < PEAK_ROUNDS; i++) {
+        for (int i = 0; i < rounds; i++) {
             highest = Math.max(highest, backend.measurePeak(kind));
         }
         return highest;
