@@ -8,9 +8,8 @@ import java.util.TreeMap;
 /// Times of passes at several windows, measured again and again until they can be told: how often, and what counts.
 ///
 /// A young virtual machine compiles beside the first passes, so that short ones are measured until they no longer
-/// become
-/// shorter, and only what is measured from then on counts. The median of that is what a decode takes on a machine as
-/// busy as this one; the shortest time would promise more than the machine holds for the length of a picture.
+/// become shorter, and only what is measured from then on counts. The median of that is what a decode takes on a
+/// machine as busy as this one; the shortest time would promise more than it holds for the length of a picture.
 final class PassSweeps {
     private static final int FEWEST = 2;
     /// Sweeps that count, where they are cheap.

@@ -25,8 +25,8 @@ import picocli.CommandLine.Option;
             "",
             "Measures memory and arithmetic first, then runs benchmarks, each in a process of its own and after a"
                     + " check of its answer, and prints time, bandwidth, operations, share of the roof as it is at that"
-                    + " minute, and which roof binds. Takes under ten minutes, with --quick about one. Anything else that runs meanwhile"
-                    + " spoils the numbers.",
+                    + " minute, and which roof binds. Takes under ten minutes, with --quick about one. Anything else"
+                    + " that runs meanwhile spoils the numbers.",
             "",
             "With --peers, PyTorch (f32 with MKL, bf16 with oneDNN) and Jlama run the same shapes with the same weights"
                     + " and threads, each right after ours. They are built on demand, which fetches 220 MB"
