@@ -24,7 +24,7 @@ public final class SceneGenerator {
     /// The least number of background pixels between a bounding box and the border.
     static final int MARGIN = 2;
 
-    /// Two relations are what the demo model gets wrong most, at a seventh of all scenes: they are never passed over.
+    /// Two relations are what the demo model gets wrong most, at a twelfth of all scenes: they are never passed over.
     private static final int MOST_RELATIONS = 2;
     /// Added to the seed where it is decided what is passed over.
     private static final long PASSING_OVER = 0x5eed;
